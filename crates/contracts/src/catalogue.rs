@@ -1,0 +1,87 @@
+//! The catalogue of topics, read from one data file (`catalogue.toml`):
+//! creation, checks, docs and the command line all read it here.
+//!
+//! Not here: making topics, which a log does.
+
+use std::{collections::BTreeMap, sync::OnceLock};
+
+use serde::Deserialize;
+
+use crate::EventKind;
+
+/// The catalogue as it is kept.
+const FILE: &str = include_str!("../catalogue.toml");
+
+/// A topic of the catalogue.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// The event it carries; role state has none of the contract.
+    #[serde(default, deserialize_with = "kind")]
+    pub event: Option<EventKind>,
+    /// What its records are keyed by, for people.
+    pub key: String,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// How long a record is kept at least, from its append; 0 keeps for ever.
+    pub retention_hours: u64,
+    /// Whether old records are deleted.
+    pub delete: bool,
+    /// Whether only the newest record of each key is kept.
+    pub compact: bool,
+}
+
+/// The topics by name, with the state topics and the dead letter topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Catalogue {
+    topics: BTreeMap<String, Topic>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    topic: Vec<Topic>,
+}
+
+fn kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<EventKind>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    name.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+impl Catalogue {
+    /// The catalogue of this version.
+    pub fn get() -> &'static Self {
+        static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
+        CATALOGUE.get_or_init(|| {
+            let file: File = toml::from_str(FILE).expect("catalogue.toml is part of this crate and tested");
+            Self { topics: file.topic.into_iter().map(|topic| (topic.name.clone(), topic)).collect() }
+        })
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    /// One topic.
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name)
+    }
+}
+
+/// The state topic of a role.
+pub fn state_topic(role: &str) -> String {
+    format!("tapedeck.{role}.state")
+}
+
+/// The consumer group of a role.
+pub fn group_of(role: &str) -> String {
+    format!("tapedeck.{role}")
+}
+
+/// The dead letter topic of a topic.
+pub fn dlq_of(topic: &str) -> String {
+    format!("{topic}.dlq")
+}

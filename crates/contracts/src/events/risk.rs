@@ -1,0 +1,212 @@
+//! Risk of an account, and the operator's commands to the broker.
+//!
+//! Not here: how the figures are made.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::EventKind;
+use crate::{Body, Dec, EventId, FieldError, Timestamp};
+
+/// Which way a position goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PositionSide {
+    /// Bought.
+    Long,
+    /// Sold.
+    Short,
+    /// Nothing.
+    Flat,
+}
+
+/// A position as people see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PositionView {
+    /// The instrument.
+    pub symbol: String,
+    /// Where.
+    pub venue: String,
+    /// Long or short.
+    pub side: PositionSide,
+    /// Unsigned.
+    pub quantity: Dec,
+    /// Cost over quantity.
+    pub avg_entry_price: Dec,
+    /// The price it is valued at.
+    pub mark_price: Dec,
+    /// Unsigned quantity times mark.
+    pub notional: Dec,
+    /// At the mark.
+    pub unrealized_pnl: Dec,
+}
+
+/// Notionals at mark.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Exposure {
+    /// Of long positions.
+    pub long: Dec,
+    /// Of short positions, unsigned.
+    pub short: Dec,
+    /// Long less short.
+    pub net: Dec,
+    /// Long and short.
+    pub gross: Dec,
+    /// Gross by venue.
+    pub by_venue: BTreeMap<String, Dec>,
+}
+
+/// Fall from a peak, in percent (0 to 100).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Drawdown {
+    /// Since midnight of the risk zone.
+    pub daily: f64,
+    /// Since Monday.
+    pub weekly: f64,
+    /// The worst ever.
+    pub max: f64,
+}
+
+/// The emergency stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum EssState {
+    /// Watching.
+    Armed,
+    /// Trading stopped.
+    Tripped,
+    /// Waiting before it may arm again.
+    Cooling,
+}
+
+/// How the emergency stop stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Ess {
+    /// The state.
+    pub state: EssState,
+    /// Why it tripped.
+    pub reason: Option<String>,
+    /// Since when it is in that state (event time).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// The limits that the figures are held against.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RiskLimits {
+    /// Gross exposure that is 100 %.
+    pub max_gross: Dec,
+    /// Daily drawdown that trips, in percent.
+    pub daily_drawdown_pct: f64,
+}
+
+/// An account's risk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RiskMetrics {
+    /// The event's id.
+    pub event_id: EventId,
+    /// Contract version of the body.
+    pub schema_version: String,
+    /// The account's time.
+    pub timestamp: Timestamp,
+    /// Whose.
+    pub account: String,
+    /// The account's currency, where we made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// Positions that are not flat.
+    pub positions: Vec<PositionView>,
+    /// Cash plus positions at mark.
+    pub equity: Dec,
+    /// Start less what was paid, plus what was received.
+    pub cash: Dec,
+    /// Gross times the margin rate.
+    pub margin: Dec,
+    /// Gross over equity.
+    pub leverage: f64,
+    /// Notionals at mark.
+    pub exposure: Exposure,
+    /// Fall from the peaks.
+    pub drawdown: Drawdown,
+    /// One day, 95 %; null with too little history.
+    pub var_95: Option<Dec>,
+    /// Gross over its limit, in percent.
+    pub risk_limit_pct: f64,
+    /// The limits, where we made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RiskLimits>,
+    /// The emergency stop.
+    pub ess: Ess,
+}
+
+impl Body for RiskMetrics {
+    const KIND: EventKind = EventKind::RiskMetrics;
+
+    fn validate(&self) -> Result<(), FieldError> {
+        Ok(())
+    }
+
+    fn key(&self) -> &str {
+        &self.account
+    }
+
+    fn event_time(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    fn event_id(&self) -> Option<&EventId> {
+        Some(&self.event_id)
+    }
+}
+
+/// What an operator may ask of the emergency stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RiskCommandKind {
+    /// Stop trading.
+    Trip,
+    /// Trade again.
+    Arm,
+}
+
+/// An operator's command to the broker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RiskCommand {
+    /// The event's id.
+    pub event_id: EventId,
+    /// When it was given.
+    pub timestamp: Timestamp,
+    /// To whom.
+    pub account: String,
+    /// What.
+    pub command: RiskCommandKind,
+    /// Why; commands without a reason are refused.
+    pub reason: String,
+    /// Who gave it.
+    pub actor: String,
+    /// With `trip`: close the positions too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flatten: Option<bool>,
+}
+
+impl Body for RiskCommand {
+    const KIND: EventKind = EventKind::RiskCommand;
+
+    fn validate(&self) -> Result<(), FieldError> {
+        Ok(())
+    }
+
+    fn key(&self) -> &str {
+        &self.account
+    }
+
+    fn event_time(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    fn event_id(&self) -> Option<&EventId> {
+        Some(&self.event_id)
+    }
+}

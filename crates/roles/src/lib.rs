@@ -1,0 +1,10 @@
+//! What tapedeck does with events, one module a role: a pure core that takes
+//! state and events and gives events, and a thin shell that reads and writes.
+//!
+//! Not here: a concrete log or store, HTTP, the environment.
+
+pub mod forward_test;
+pub mod instruments;
+pub mod market;
+pub mod recorder;
+pub mod strategy;

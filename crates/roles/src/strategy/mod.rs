@@ -1,0 +1,5 @@
+//! The strategy role: bars in, signals out.
+//!
+//! Not here: orders.
+
+pub mod config;
