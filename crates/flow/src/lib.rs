@@ -4,9 +4,16 @@
 //! Not here: Kafka's client, SQL, HTTP, and what any role does.
 
 pub mod failure;
+pub mod gauges;
 pub mod inbound;
 pub mod outbound;
+pub mod seat;
+pub mod state;
+pub mod stop;
 
 pub use failure::Failure;
+pub use gauges::{Gauges, Phase};
 pub use inbound::{Delivery, Meta};
 pub use outbound::Outbound;
+pub use seat::Seat;
+pub use stop::Stop;

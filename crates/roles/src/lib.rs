@@ -3,8 +3,11 @@
 //!
 //! Not here: a concrete log or store, HTTP, the environment.
 
+pub mod context;
 pub mod forward_test;
 pub mod instruments;
 pub mod market;
 pub mod recorder;
 pub mod strategy;
+
+pub use context::Context;

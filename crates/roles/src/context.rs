@@ -1,0 +1,21 @@
+//! What every role is given: the log, the wish to stop, a name, its gauges.
+//!
+//! Not here: config, which each role has of its own.
+
+use std::sync::Arc;
+
+use tapedeck_flow::{Gauges, Stop};
+use tapedeck_log::Log;
+
+/// What a role's thread works with.
+#[derive(Clone)]
+pub struct Context {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// When to stop.
+    pub stop: Stop,
+    /// This process's name in the groups.
+    pub member: String,
+    /// What the role says of itself.
+    pub gauges: Arc<Gauges>,
+}
