@@ -3,3 +3,8 @@
 //! Not here: strategies, and what is shown to people.
 
 pub mod config;
+pub mod core;
+pub mod setup;
+
+pub use self::core::{Broker, BrokerError, Cause, Output};
+pub use setup::{BrokerSetup, SourceInfo};
