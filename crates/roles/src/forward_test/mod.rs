@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod core;
+pub mod join;
 pub mod setup;
 
 pub use self::core::{Broker, BrokerError, Cause, Output};
