@@ -3,7 +3,7 @@
 //!
 //! Not here: making topics, which a log does.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{collections::BTreeMap, sync::OnceLock, time::Duration};
 
 use serde::Deserialize;
 
@@ -33,7 +33,7 @@ pub struct Topic {
     pub compact: bool,
 }
 
-/// The topics by name, with the state topics and the dead letter topics.
+/// The topics by name, with the state topics of the roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
     topics: BTreeMap<String, Topic>,
@@ -50,13 +50,23 @@ fn kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Even
     name.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
+impl Topic {
+    /// How long a record is kept at least, from its append; `None` keeps for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        (self.retention_hours > 0).then(|| Duration::from_secs(self.retention_hours * 3_600))
+    }
+}
+
 impl Catalogue {
     /// The catalogue of this version.
     pub fn get() -> &'static Self {
         static CATALOGUE: OnceLock<Catalogue> = OnceLock::new();
         CATALOGUE.get_or_init(|| {
             let file: File = toml::from_str(FILE).expect("catalogue.toml is part of this crate and tested");
-            Self { topics: file.topic.into_iter().map(|topic| (topic.name.clone(), topic)).collect() }
+            let count = file.topic.len();
+            let topics: BTreeMap<_, _> = file.topic.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
+            assert_eq!(topics.len(), count, "catalogue.toml names each topic once");
+            Self { topics }
         })
     }
 

@@ -2,10 +2,14 @@
 //! text of the number is read as it stands, so no binary float is ever between
 //! a price and its digits.
 //!
+//! What is taken: an optional `-`, digits (leading zeros are fine in a string),
+//! optionally a point with digits on both sides, optionally an exponent. Not
+//! taken: `+1`, `.5`, `1.`, spaces, separators, NaN and infinity.
+//!
 //! Not here: rounding rules of accounts (the paper broker's), and features or
 //! probabilities, which are `f64`.
 
-use std::{fmt, ops::Deref};
+use std::{collections::BTreeMap, fmt, ops::Deref};
 
 use rust_decimal::Decimal;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,7 +18,7 @@ use serde_json::value::RawValue;
 
 /// At most this many significant digits are taken from outside, so that a
 /// price times a quantity still fits the 28 digits of a `Decimal`.
-pub const MAX_SIGNIFICANT_DIGITS: usize = 18;
+pub const MAX_SIGNIFICANT_DIGITS: u32 = 18;
 /// At most this many decimals are taken from outside.
 pub const MAX_DECIMALS: u32 = 10;
 
@@ -27,24 +31,22 @@ impl Dec {
     /// Zero.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// Reads a decimal text, with or without exponent, exactly.
+    /// Reads a decimal text, with or without exponent, exactly: a price or a
+    /// quantity.
     ///
     /// # Errors
     /// Not a decimal, or more digits than the contract takes.
     pub fn parse(text: &str) -> Result<Self, DecimalError> {
-        let (mantissa, exponent) = split_exponent(text)?;
-        let digits = mantissa.trim_start_matches('-');
-        if !well_formed(digits) {
-            return Err(DecimalError::NotADecimal);
-        }
-        let value = Decimal::from_str_exact(mantissa).map_err(|_| DecimalError::TooManyDigits)?;
-        let value = if exponent == 0 { value } else { shift(value, exponent)? };
-        // `+ ZERO` turns a negative zero into zero.
-        let value = value.normalize();
-        if value.scale() > MAX_DECIMALS || significant_digits(value) > MAX_SIGNIFICANT_DIGITS {
-            return Err(DecimalError::TooManyDigits);
-        }
-        Ok(Self(if value.is_zero() { Decimal::ZERO } else { value }))
+        read(text, INPUT).map(Self)
+    }
+
+    /// Reads a decimal text as wide as a `Decimal` holds exactly: sums of money
+    /// and averages, which grow longer than any price.
+    ///
+    /// # Errors
+    /// Not a decimal, or more digits than a `Decimal` holds.
+    pub fn parse_wide(text: &str) -> Result<Self, DecimalError> {
+        read(text, WIDE).map(Self)
     }
 }
 
@@ -55,59 +57,118 @@ pub enum DecimalError {
     #[error("not a decimal")]
     NotADecimal,
     /// More than the contract takes.
-    #[error("more than {MAX_SIGNIFICANT_DIGITS} significant digits or {MAX_DECIMALS} decimals")]
-    TooManyDigits,
+    #[error("more than {max_digits} significant digits or {max_decimals} decimals")]
+    TooManyDigits {
+        /// Significant digits that are taken.
+        max_digits: u32,
+        /// Decimals that are taken.
+        max_decimals: u32,
+    },
 }
 
-fn split_exponent(text: &str) -> Result<(&str, i32), DecimalError> {
-    match text.find(['e', 'E']) {
-        None => Ok((text, 0)),
-        Some(at) => {
-            let exponent: i32 = text[at + 1..].parse().map_err(|_| DecimalError::NotADecimal)?;
-            // Beyond this no accepted number is left, and shifting stays cheap.
-            if exponent.abs() > 40 {
-                return Err(DecimalError::TooManyDigits);
-            }
-            Ok((&text[..at], exponent))
-        }
+/// How many digits are taken.
+#[derive(Clone, Copy)]
+struct Limits {
+    digits: u32,
+    decimals: u32,
+}
+
+const INPUT: Limits = Limits { digits: MAX_SIGNIFICANT_DIGITS, decimals: MAX_DECIMALS };
+const WIDE: Limits = Limits { digits: 29, decimals: Decimal::MAX_SCALE };
+
+impl Limits {
+    const fn exceeded(self) -> DecimalError {
+        DecimalError::TooManyDigits { max_digits: self.digits, max_decimals: self.decimals }
     }
 }
 
-fn well_formed(digits: &str) -> bool {
-    let mut points = 0;
-    let only_digits = digits.bytes().all(|b| {
-        points += usize::from(b == b'.');
-        b.is_ascii_digit() || b == b'.'
-    });
-    only_digits
-        && points <= 1
-        && digits.starts_with(|c: char| c.is_ascii_digit())
-        && digits.ends_with(|c: char| c.is_ascii_digit())
+/// The digits of a text as one whole number without zeros at its end, and the
+/// power of ten that makes it the value.
+#[derive(Default)]
+struct Digits {
+    mantissa: u128,
+    significant: u32,
+    zeros_at_end: i64,
 }
 
-/// Moves the decimal point; exact or an error.
-fn shift(value: Decimal, exponent: i32) -> Result<Decimal, DecimalError> {
-    let scale = i64::from(value.scale()) - i64::from(exponent);
-    let mantissa = value.mantissa();
-    if mantissa == 0 {
+impl Digits {
+    /// Takes digits up to the first byte that is none, and says how many.
+    fn take(&mut self, bytes: &[u8], limits: Limits) -> Result<usize, DecimalError> {
+        let mut taken = 0;
+        for byte in bytes.iter().take_while(|byte| byte.is_ascii_digit()) {
+            taken += 1;
+            if *byte == b'0' {
+                // A zero counts only once a digit follows it; before the first digit never.
+                self.zeros_at_end += i64::from(self.mantissa != 0);
+                continue;
+            }
+            let step = if self.mantissa == 0 { 1 } else { self.zeros_at_end + 1 };
+            let step = u32::try_from(step).ok().filter(|step| *step <= limits.digits).ok_or(limits.exceeded())?;
+            self.significant += step;
+            if self.significant > limits.digits {
+                return Err(limits.exceeded());
+            }
+            self.mantissa = self.mantissa * 10_u128.pow(step) + u128::from(byte - b'0');
+            self.zeros_at_end = 0;
+        }
+        Ok(taken)
+    }
+}
+
+fn read(text: &str, limits: Limits) -> Result<Decimal, DecimalError> {
+    let bytes = text.as_bytes();
+    let (negative, mut rest) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, bytes),
+    };
+    let mut digits = Digits::default();
+    let whole = digits.take(rest, limits)?;
+    rest = &rest[whole..];
+    let mut decimals = 0;
+    if let [b'.', after @ ..] = rest {
+        decimals = digits.take(after, limits)?;
+        if decimals == 0 {
+            return Err(DecimalError::NotADecimal);
+        }
+        rest = &after[decimals..];
+    }
+    let exponent = read_exponent(rest)?;
+    if whole == 0 {
+        return Err(DecimalError::NotADecimal);
+    }
+    if digits.mantissa == 0 {
         return Ok(Decimal::ZERO);
     }
-    if scale >= 0 {
-        let scale = u32::try_from(scale).map_err(|_| DecimalError::TooManyDigits)?;
-        return Decimal::try_from_i128_with_scale(mantissa, scale).map_err(|_| DecimalError::TooManyDigits);
+    let decimals = i64::try_from(decimals).map_err(|_| limits.exceeded())?;
+    let power = digits.zeros_at_end - decimals + exponent;
+    let (mantissa, scale) = if power >= 0 {
+        let factor = u32::try_from(power).ok().and_then(|power| 10_u128.checked_pow(power));
+        (factor.and_then(|factor| digits.mantissa.checked_mul(factor)).ok_or(limits.exceeded())?, 0)
+    } else {
+        (digits.mantissa, u32::try_from(-power).map_err(|_| limits.exceeded())?)
+    };
+    let mantissa = i128::try_from(mantissa).map_err(|_| limits.exceeded())?;
+    if scale > limits.decimals {
+        return Err(limits.exceeded());
     }
-    let power = u32::try_from(-scale).map_err(|_| DecimalError::TooManyDigits)?;
-    let grown = 10_i128.checked_pow(power).and_then(|factor| mantissa.checked_mul(factor));
-    grown.and_then(|m| Decimal::try_from_i128_with_scale(m, 0).ok()).ok_or(DecimalError::TooManyDigits)
+    Decimal::try_from_i128_with_scale(if negative { -mantissa } else { mantissa }, scale).map_err(|_| limits.exceeded())
 }
 
-fn significant_digits(value: Decimal) -> usize {
-    let mut mantissa = value.mantissa().unsigned_abs();
-    // Zeros at the end of a whole number carry size, not precision.
-    while mantissa != 0 && mantissa % 10 == 0 {
-        mantissa /= 10;
+/// The exponent at the end, 0 where there is none. It saturates far beyond any
+/// number that is taken, so that a huge one costs nothing.
+fn read_exponent(bytes: &[u8]) -> Result<i64, DecimalError> {
+    const FAR: i64 = 1_000_000_000;
+    let (negative, digits) = match bytes {
+        [] => return Ok(0),
+        [b'e' | b'E', b'-', digits @ ..] => (true, digits),
+        [b'e' | b'E', b'+', digits @ ..] | [b'e' | b'E', digits @ ..] => (false, digits),
+        _ => return Err(DecimalError::NotADecimal),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(DecimalError::NotADecimal);
     }
-    mantissa.checked_ilog10().map_or(1, |log| log as usize + 1)
+    let size = digits.iter().fold(0, |size: i64, digit| (size * 10 + i64::from(digit - b'0')).min(FAR));
+    Ok(if negative { -size } else { size })
 }
 
 impl Deref for Dec {
@@ -125,24 +186,154 @@ impl From<Decimal> for Dec {
 
 impl fmt::Display for Dec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0.normalize(), f)
+        f.write_str(Written::new(self.0).as_str())
+    }
+}
+
+/// A decimal as text: sign, 29 digits, a point and a zero before it at most.
+struct Written {
+    bytes: [u8; 34],
+    from: usize,
+}
+
+impl Written {
+    fn new(value: Decimal) -> Self {
+        let value = value.normalize();
+        let mut scale = value.scale();
+        let mut rest = value.mantissa().unsigned_abs();
+        let mut written = Self { bytes: [0; 34], from: 34 };
+        // Most numbers fit 64 bits, where dividing is several times faster.
+        while rest > u128::from(u64::MAX) {
+            written.push_digit((rest % 10) as u8, &mut scale);
+            rest /= 10;
+        }
+        let mut rest = rest as u64;
+        while rest != 0 || scale > 0 {
+            written.push_digit((rest % 10) as u8, &mut scale);
+            rest /= 10;
+        }
+        if written.from == 34 || written.bytes[written.from] == b'.' {
+            written.push(b'0');
+        }
+        if value.is_sign_negative() && !value.is_zero() {
+            written.push(b'-');
+        }
+        written
+    }
+
+    fn push_digit(&mut self, digit: u8, scale: &mut u32) {
+        self.push(b'0' + digit);
+        if *scale > 0 {
+            *scale -= 1;
+            if *scale == 0 {
+                self.push(b'.');
+            }
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.from -= 1;
+        self.bytes[self.from] = byte;
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.from..]).expect("digits, a point and a sign are ASCII")
     }
 }
 
 impl Serialize for Dec {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(Written::new(self.0).as_str())
     }
 }
 
 impl<'de> Deserialize<'de> for Dec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
-        Self::parse(text).map_err(|error| match error {
-            DecimalError::NotADecimal => de::Error::custom(format_args!("expected a decimal, found {}", shorten(raw))),
-            DecimalError::TooManyDigits => de::Error::custom(format_args!("{} has {error}", shorten(raw))),
+        deserializer.deserialize_newtype_struct(RAW, Reader(INPUT))
+    }
+}
+
+/// The name by which `serde_json` is asked for the raw text of a value (its
+/// `RawValue` asks so too). Asked this way and not through `RawValue`, other
+/// formats, such as the config's TOML, can answer with a plain value.
+const RAW: &str = "$serde_json::private::RawValue";
+
+struct Reader(Limits);
+
+impl Reader {
+    fn read<E: de::Error>(&self, text: &str, shown: impl fmt::Display) -> Result<Dec, E> {
+        read(text, self.0).map(Dec).map_err(|error| match error {
+            DecimalError::NotADecimal => E::custom(format_args!("expected a decimal, found {shown}")),
+            DecimalError::TooManyDigits { max_digits, max_decimals } => E::custom(format_args!(
+                "expected a decimal of at most {max_digits} significant digits and {max_decimals} decimals, found {shown}"
+            )),
         })
+    }
+
+    fn read_raw<E: de::Error>(&self, raw: &str) -> Result<Dec, E> {
+        let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+        self.read(text, shorten(raw))
+    }
+}
+
+impl<'de> de::Visitor<'de> for Reader {
+    type Value = Dec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decimal")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Dec, A::Error> {
+        match map.next_key::<&str>()? {
+            Some(RAW) => map.next_value_seed(RawText(self)),
+            _ => Err(de::Error::invalid_type(de::Unexpected::Map, &self)),
+        }
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Dec, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Dec, E> {
+        self.read(text, format_args!("{:?}", shorten(text)))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Dec, E> {
+        self.read(&value.to_string(), value)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Dec, E> {
+        self.read(&value.to_string(), value)
+    }
+
+    /// Only formats that have nothing else come here (never JSON text): up to
+    /// 15 digits the float stands for exactly the digits that were written.
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Dec, E> {
+        let text = value.to_string();
+        if text.bytes().filter(u8::is_ascii_digit).count() > 15 {
+            return Err(E::custom(format_args!("{text} has too many digits for a float; write it as a string")));
+        }
+        self.read(&text, &text)
+    }
+}
+
+/// The raw JSON text of a value, as `serde_json` hands it out.
+struct RawText(Reader);
+
+impl<'de> de::DeserializeSeed<'de> for RawText {
+    type Value = Dec;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Dec, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl de::Visitor<'_> for RawText {
+    type Value = Dec;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decimal")
+    }
+    fn visit_str<E: de::Error>(self, raw: &str) -> Result<Dec, E> {
+        self.0.read_raw(raw)
     }
 }
 
@@ -161,13 +352,44 @@ impl JsonSchema for Dec {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "an exact decimal, as a JSON number or a string: at most 18 significant digits and 10 decimals",
+            "description": "an exact decimal, as a JSON number or a string: prices and quantities of at most 18 significant digits and 10 decimals; sums of money as wide as 96 bits",
             "anyOf": [
                 { "type": "number" },
                 { "type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?([eE][+-]?[0-9]+)?$" }
             ]
         })
     }
+}
+
+/// For `#[serde(deserialize_with)]`: a sum of money or an average, as wide as a
+/// `Decimal` holds.
+///
+/// # Errors
+/// Not a decimal.
+pub fn wide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dec, D::Error> {
+    deserializer.deserialize_newtype_struct(RAW, Reader(WIDE))
+}
+
+/// A [`wide`] decimal, for places that `deserialize_with` does not reach.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Wide(#[serde(deserialize_with = "wide")] Dec);
+
+/// [`wide`], or null.
+///
+/// # Errors
+/// Not a decimal.
+pub fn wide_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dec>, D::Error> {
+    Ok(Option::<Wide>::deserialize(deserializer)?.map(|wide| wide.0))
+}
+
+/// [`wide`] by name; a name twice is an error.
+///
+/// # Errors
+/// Not an object of decimals.
+pub fn wide_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Dec>, D::Error> {
+    let map: BTreeMap<String, Wide> = crate::unique::map(deserializer)?;
+    Ok(map.into_iter().map(|(name, wide)| (name, wide.0)).collect())
 }
 
 /// For `#[serde(serialize_with)]`: writes the decimal as a JSON number, where

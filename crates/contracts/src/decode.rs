@@ -4,7 +4,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{EventId, EventKind, Timestamp};
+use crate::{EventId, EventKind, Timestamp, wording};
 
 /// What every event on the wire can say of itself.
 pub trait Body: Serialize + DeserializeOwned {
@@ -44,6 +44,12 @@ impl FieldError {
     /// An error at a path.
     pub fn new(path: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { path: path.into(), detail: detail.into() }
+    }
+
+    /// The same error, its path seen from further out.
+    #[must_use]
+    pub fn within(self, path: &str) -> Self {
+        Self { path: format!("{path}.{}", self.path), detail: self.detail }
     }
 }
 
@@ -95,18 +101,8 @@ fn locate<T: Body>(text: &str) -> DecodeError {
         Ok(_) => DecodeError::NotJson { detail: "more than one value".into() },
         Err(error) => {
             let path = error.path().to_string();
-            let inner = error.into_inner();
-            if inner.is_data() {
-                let path = if path == "." { "$".to_owned() } else { format!("$.{path}") };
-                DecodeError::Field(FieldError { path, detail: strip_position(&inner.to_string()) })
-            } else {
-                DecodeError::NotJson { detail: inner.to_string() }
-            }
+            let path = if path == "." { "$".to_owned() } else { format!("$.{path}") };
+            wording::explain(text, path, &error.into_inner())
         }
     }
-}
-
-/// serde_json appends ` at line 1 column 17`, which the path makes superfluous.
-fn strip_position(message: &str) -> String {
-    message.rfind(" at line ").map_or(message, |at| &message[..at]).to_owned()
 }

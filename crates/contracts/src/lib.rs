@@ -6,12 +6,16 @@
 //! its arguments.
 
 pub mod catalogue;
+mod check;
+pub mod compat;
 pub mod decimal;
 pub mod decode;
 pub mod events;
 pub mod headers;
 pub mod ids;
 pub mod time;
+pub mod unique;
+mod wording;
 
 pub use decimal::Dec;
 pub use decode::{Body, DecodeError, FieldError};

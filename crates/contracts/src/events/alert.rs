@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::EventKind;
-use crate::{Body, EventId, FieldError, Timestamp};
+use crate::{Body, EventId, FieldError, Timestamp, check};
 
 /// How bad it is, mildest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -37,7 +37,7 @@ pub struct Alert {
     /// For people.
     pub message: String,
     /// Figures and names behind the message.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::unique::object")]
     pub context: Map<String, Value>,
     /// The role that raised it.
     pub source: String,
@@ -53,7 +53,12 @@ impl Body for Alert {
     const KIND: EventKind = EventKind::Alert;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.event_id", self.event_id.as_str())?;
+        check::id("$.code", &self.code)?;
+        check::text("$.message", &self.message)?;
+        check::id("$.source", &self.source)?;
+        check::optional_id("$.account", self.account.as_deref())?;
+        check::optional_id("$.decision_id", self.decision_id.as_deref())
     }
 
     fn key(&self) -> &str {

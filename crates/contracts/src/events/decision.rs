@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Action, EventKind};
-use crate::{Body, Dec, EventId, FieldError, Timestamp};
+use crate::{Body, Dec, EventId, FieldError, Timestamp, check};
 
 /// Whether a decision was let through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,15 +54,19 @@ pub struct TradingDecision {
     /// max(p, 1 - p).
     pub confidence: f64,
     /// Probability of each regime.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub regime_probs: BTreeMap<String, f64>,
     /// Weight of each specialist; they sum to 1.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub strategy_weights: BTreeMap<String, f64>,
     /// Version of each specialist; the current one where absent.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub model_versions: BTreeMap<String, String>,
     /// Every feature of every model named; null is a missing value.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub features: BTreeMap<String, Option<f64>>,
     /// Each check and whether it passed.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub risk_checks: BTreeMap<String, bool>,
     /// The intended position before the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -79,7 +83,26 @@ impl Body for TradingDecision {
     const KIND: EventKind = EventKind::TradingDecision;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::event_type(&self.event_type, "trading_decision")?;
+        check::optional_id("$.event_id", self.event_id.as_ref().map(EventId::as_str))?;
+        self.schema_version.as_deref().map_or(Ok(()), |version| check::version("$.schema_version", version))?;
+        check::id("$.decision_id", self.decision_id.as_str())?;
+        check::optional_id("$.correlation_id", self.correlation_id.as_deref())?;
+        check::optional_id("$.account", self.account.as_deref())?;
+        check::id("$.symbol", &self.symbol)?;
+        check::not_negative("$.quantity", &self.quantity)?;
+        check::up_to("$.confidence", 1.0, self.confidence)?;
+        check::probabilities("$.regime_probs", &self.regime_probs)?;
+        check::weights("$.strategy_weights", &self.strategy_weights)?;
+        for (name, version) in &self.model_versions {
+            check::id(&format!("$.model_versions.{name}"), version)?;
+        }
+        for (name, value) in &self.features {
+            check::finite(&format!("$.features.{name}"), value.unwrap_or(0.0))?;
+        }
+        check::that(self.outcome == Outcome::Accepted || !self.reasons.is_empty(), "$.reasons", || {
+            "expected at least one reason, as the outcome is rejected, found none".into()
+        })
     }
 
     fn key(&self) -> &str {
@@ -138,6 +161,7 @@ pub struct ModelUpdate {
     /// What it was trained on.
     pub data_window: DataWindow,
     /// Figures before and after.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub performance_metrics: BTreeMap<String, f64>,
     /// Whether it held.
     pub stability_check: StabilityCheck,
@@ -163,6 +187,15 @@ impl Body for ModelUpdate {
     const KIND: EventKind = EventKind::ModelUpdate;
 
     fn validate(&self) -> Result<(), FieldError> {
+        check::event_type(&self.event_type, "model_update")?;
+        check::id("$.model_id", &self.model_id)?;
+        check::optional_id("$.specialist", self.specialist.as_deref())?;
+        check::optional_id("$.version", self.version.as_deref())?;
+        let DataWindow { start, end } = &self.data_window;
+        check::that(start <= end, "$.data_window.end", || format!("expected a time from {start} on, found {end}"))?;
+        for (name, value) in &self.performance_metrics {
+            check::finite(&format!("$.performance_metrics.{name}"), *value)?;
+        }
         Ok(())
     }
 
@@ -190,8 +223,10 @@ pub struct RegimeChange {
     /// The regime now.
     pub to: String,
     /// Probabilities now.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub probs: BTreeMap<String, f64>,
     /// Probabilities before.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub previous_probs: BTreeMap<String, f64>,
 }
 
@@ -199,7 +234,12 @@ impl Body for RegimeChange {
     const KIND: EventKind = EventKind::RegimeChange;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::optional_id("$.event_id", self.event_id.as_ref().map(EventId::as_str))?;
+        check::id("$.symbol", &self.symbol)?;
+        check::id("$.from", &self.from)?;
+        check::id("$.to", &self.to)?;
+        check::probabilities("$.probs", &self.probs)?;
+        check::probabilities("$.previous_probs", &self.previous_probs)
     }
 
     fn key(&self) -> &str {
@@ -230,8 +270,10 @@ pub struct RiskDecision {
     /// Whether it may trade.
     pub approved: bool,
     /// Each check and whether it passed.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub checks: BTreeMap<String, bool>,
     /// The limits it was held against.
+    #[serde(deserialize_with = "crate::unique::map")]
     pub limits: BTreeMap<String, Value>,
     /// Machine-readable reasons.
     pub reasons: Vec<String>,
@@ -241,7 +283,9 @@ impl Body for RiskDecision {
     const KIND: EventKind = EventKind::RiskDecision;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::optional_id("$.event_id", self.event_id.as_ref().map(EventId::as_str))?;
+        check::id("$.decision_id", self.decision_id.as_str())?;
+        check::id("$.symbol", &self.symbol)
     }
 
     fn key(&self) -> &str {

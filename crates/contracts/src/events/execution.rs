@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::EventKind;
-use crate::{Body, Dec, EventId, FieldError, Timestamp};
+use crate::{Body, Dec, EventId, FieldError, Timestamp, check};
 
 /// Which way an order goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +121,7 @@ pub struct Order {
     /// Still open.
     pub leaves_qty: Dec,
     /// Average price of what filled; null at cum 0.
+    #[serde(default, deserialize_with = "crate::decimal::wide_option")]
     pub avg_px: Option<Dec>,
 }
 
@@ -147,6 +148,7 @@ pub struct Fill {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Costs {
     /// Commission; negative for a rebate.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub commission: Dec,
     /// Its currency.
     pub currency: String,
@@ -159,8 +161,10 @@ pub struct Costs {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pnl {
     /// Realised by this report alone, before costs.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub realized: Dec,
     /// Of the whole position after it, at its price.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub unrealized: Dec,
 }
 
@@ -209,11 +213,122 @@ pub struct ExecutionReport {
     pub reason: Option<Reason>,
 }
 
+impl Order {
+    fn check(&self) -> Result<(), FieldError> {
+        check::id("$.order.order_id", &self.order_id)?;
+        check::id("$.order.client_order_id", &self.client_order_id)?;
+        check::positive("$.order.quantity", &self.quantity)?;
+        check::limit("$.order.limit_price", self.order_type, self.limit_price.as_ref())?;
+        check::not_negative("$.order.cum_qty", &self.cum_qty)?;
+        check::not_negative("$.order.leaves_qty", &self.leaves_qty)?;
+        self.check_quantities()?;
+        match &self.avg_px {
+            Some(avg_px) if self.cum_qty.is_zero() => {
+                Err(FieldError::new("$.order.avg_px", format!("expected null at cum_qty 0, found {avg_px}")))
+            }
+            Some(avg_px) => check::positive("$.order.avg_px", avg_px),
+            None => check::that(self.cum_qty.is_zero(), "$.order.avg_px", || {
+                format!("expected a decimal at cum_qty {}, found null", self.cum_qty)
+            }),
+        }
+    }
+
+    /// What the status says of the quantities (contract 3.4).
+    fn check_quantities(&self) -> Result<(), FieldError> {
+        let Self { quantity, cum_qty, leaves_qty, status, .. } = self;
+        let open = matches!(status, OrderStatus::New | OrderStatus::PartiallyFilled | OrderStatus::Filled);
+        if open {
+            check::that(cum_qty.checked_add(leaves_qty.0) == Some(quantity.0), "$.order.leaves_qty", || {
+                format!("expected cum_qty + leaves_qty = quantity, found {cum_qty} + {leaves_qty} and {quantity}")
+            })?;
+        } else {
+            check::that(leaves_qty.is_zero(), "$.order.leaves_qty", || {
+                format!("expected 0, as the order is over, found {leaves_qty}")
+            })?;
+            check::that(cum_qty <= quantity, "$.order.cum_qty", || {
+                format!("expected at most the quantity {quantity}, found {cum_qty}")
+            })?;
+        }
+        let fits = match status {
+            OrderStatus::New => cum_qty.is_zero(),
+            OrderStatus::PartiallyFilled => !cum_qty.is_zero() && !leaves_qty.is_zero(),
+            OrderStatus::Filled => leaves_qty.is_zero(),
+            _ => true,
+        };
+        check::that(fits, "$.order.status", || {
+            format!(
+                "expected a status that fits cum_qty {cum_qty} and leaves_qty {leaves_qty}, found {}",
+                check::word(status)
+            )
+        })
+    }
+}
+
+impl ExecutionReport {
+    /// What the kind of report says of the order's status.
+    fn check_exec_type(&self) -> Result<(), FieldError> {
+        let status = self.order.status;
+        let expected = match self.exec_type {
+            ExecType::Canceled => OrderStatus::Canceled,
+            ExecType::Rejected => OrderStatus::Rejected,
+            ExecType::Expired => OrderStatus::Expired,
+            _ => return Ok(()),
+        };
+        check::that(status == expected, "$.order.status", || {
+            format!("expected {}, as the exec_type says so, found {}", check::word(&expected), check::word(&status))
+        })
+    }
+
+    /// A fill exactly where there was an execution, and one that its order can hold.
+    fn check_fill(&self) -> Result<(), FieldError> {
+        let exec_type = self.exec_type;
+        let revises = matches!(exec_type, ExecType::TradeCorrect | ExecType::TradeCancel);
+        let Some(fill) = &self.fill else {
+            return check::that(!revises && exec_type != ExecType::Trade, "$.fill", || {
+                format!("expected an object, as the exec_type is {}, found null", check::word(&exec_type))
+            });
+        };
+        check::that(revises || exec_type == ExecType::Trade, "$.fill", || {
+            format!("expected null, as the exec_type is {}, found an object", check::word(&exec_type))
+        })?;
+        check::id("$.fill.fill_id", &fill.fill_id)?;
+        check::optional_id("$.fill.ref_fill_id", fill.ref_fill_id.as_deref())?;
+        check::that(!revises || fill.ref_fill_id.is_some(), "$.fill.ref_fill_id", || {
+            format!("missing; {} names the fill that it is about", check::word(&exec_type))
+        })?;
+        check::that(fill.execution_number != Some(0), "$.fill.execution_number", || {
+            "expected a number from 1 on, found 0".into()
+        })?;
+        check::positive("$.fill.last_qty", &fill.last_qty)?;
+        check::positive("$.fill.last_px", &fill.last_px)?;
+        let Order { quantity, cum_qty, .. } = &self.order;
+        check::that(fill.last_qty <= *quantity, "$.fill.last_qty", || {
+            format!("expected at most the order's quantity {quantity}, found {}", fill.last_qty)
+        })?;
+        // A fill that was taken back is in cum_qty no longer.
+        check::that(exec_type == ExecType::TradeCancel || fill.last_qty <= *cum_qty, "$.fill.last_qty", || {
+            format!("expected at most the order's cum_qty {cum_qty}, found {}", fill.last_qty)
+        })
+    }
+}
+
 impl Body for ExecutionReport {
     const KIND: EventKind = EventKind::ExecutionReport;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.event_id", self.event_id.as_str())?;
+        check::version("$.schema_version", &self.schema_version)?;
+        check::id("$.account", &self.account)?;
+        check::id("$.venue", &self.venue)?;
+        check::id("$.symbol", &self.symbol)?;
+        check::optional_id("$.decision_id", self.decision_id.as_deref())?;
+        check::optional_id("$.strategy_id", self.strategy_id.as_deref())?;
+        self.order.check()?;
+        self.check_exec_type()?;
+        self.check_fill()?;
+        check::id("$.costs.currency", &self.costs.currency)?;
+        check::finite("$.costs.slippage_bps", self.costs.slippage_bps.unwrap_or(0.0))?;
+        self.reason.as_ref().map_or(Ok(()), |reason| check::id("$.reason.code", &reason.code))
     }
 
     fn key(&self) -> &str {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Data, EventKind};
-use crate::{Dec, FieldError, Timestamp};
+use crate::{Dec, FieldError, Timestamp, check};
 
 /// What a market event is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -88,11 +88,84 @@ impl MarketData {
     }
 }
 
+impl MarketData {
+    fn check_quote(&self) -> Result<(), FieldError> {
+        check::optional_positive("$.data.bid", self.bid.as_ref())?;
+        check::optional_positive("$.data.ask", self.ask.as_ref())?;
+        check::optional_not_negative("$.data.bid_size", self.bid_size.as_ref())?;
+        check::optional_not_negative("$.data.ask_size", self.ask_size.as_ref())?;
+        if self.kind == Some(MarketKind::Quote) {
+            check::that(self.bid.is_some(), "$.data.bid", || "missing; a quote has bid and ask".into())?;
+            check::that(self.ask.is_some(), "$.data.ask", || "missing; a quote has bid and ask".into())?;
+        }
+        match (&self.bid, &self.ask) {
+            (Some(bid), Some(ask)) => {
+                check::that(bid <= ask, "$.data.bid", || format!("expected at most the ask {ask}, found {bid}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_bar(&self) -> Result<(), FieldError> {
+        if let (Some(high), Some(low)) = (&self.high, &self.low) {
+            check::that(high >= low, "$.data.high", || format!("expected at least the low {low}, found {high}"))?;
+        }
+        let prices = [
+            ("$.data.open", &self.open),
+            ("$.data.high", &self.high),
+            ("$.data.low", &self.low),
+            ("$.data.close", &self.close),
+        ];
+        for (path, price) in prices {
+            let Some(price) = price else { continue };
+            check::positive(path, price)?;
+            if let Some(high) = &self.high {
+                check::that(price <= high, path, || format!("expected at most the high {high}, found {price}"))?;
+            }
+            if let Some(low) = &self.low {
+                check::that(price >= low, path, || format!("expected at least the low {low}, found {price}"))?;
+            }
+        }
+        match &self.interval {
+            Some(interval) if interval_micros(interval).is_none() => Err(FieldError::new(
+                "$.data.interval",
+                format!("expected a number over 0 and s, m, h or d (such as 1m), found {interval:?}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The length of an interval (`90s`, `1m`, `4h`, `1d`) in microseconds; `None`
+/// where the text is none, is 0, or is over a century.
+pub fn interval_micros(text: &str) -> Option<i64> {
+    const CENTURY_S: i64 = 36_525 * 86_400;
+    let unit_s = match text.as_bytes().last()? {
+        b's' => 1,
+        b'm' => 60,
+        b'h' => 3_600,
+        b'd' => 86_400,
+        _ => return None,
+    };
+    let number = &text[..text.len() - 1];
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = number.parse::<i64>().ok()?.checked_mul(unit_s)?;
+    (1..=CENTURY_S).contains(&seconds).then_some(seconds * 1_000_000)
+}
+
 impl Data for MarketData {
     const KIND: EventKind = EventKind::MarketData;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.symbol", &self.symbol)?;
+        check::positive("$.data.price", &self.price)?;
+        check::not_negative("$.data.volume", &self.volume)?;
+        check::id("$.data.source", &self.source)?;
+        check::optional_id("$.data.venue", self.venue.as_deref())?;
+        self.check_quote()?;
+        self.check_bar()
     }
 
     fn key(&self) -> &str {
@@ -134,7 +207,9 @@ impl Data for Subscription {
     const KIND: EventKind = EventKind::Subscription;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.symbol", &self.symbol)?;
+        check::id("$.data.venue", &self.venue)?;
+        check::id("$.data.requested_by", &self.requested_by)
     }
 
     fn key(&self) -> &str {

@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, DecodeError, EventId, FieldError, Timestamp, decode::decode};
+use crate::{Body, DecodeError, EventId, FieldError, Timestamp, check, decode::decode};
 
 pub mod alert;
 pub mod decision;
@@ -66,6 +66,7 @@ impl<T: Data> Body for Envelope<T> {
     const KIND: EventKind = T::KIND;
 
     fn validate(&self) -> Result<(), FieldError> {
+        check::id("$.producer_service", &self.producer_service)?;
         self.data.validate()
     }
 
@@ -190,6 +191,17 @@ events! {
     Reminder(Reminder) = "reminder",
     /// The newest state of a task.
     TaskState(TaskState) = "task_state",
+}
+
+/// The version of every contract now; a second one gets files of its own.
+pub const SCHEMA_VERSION: &str = "1.0";
+
+impl EventKind {
+    /// The name of the file that keeps its schema (`execution_report-1.0.json`),
+    /// also the value of `ce_dataschema`'s last part.
+    pub fn schema_file(self) -> String {
+        format!("{}-{SCHEMA_VERSION}.json", self.name())
+    }
 }
 
 impl fmt::Display for EventKind {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Data, EventKind, Severity};
-use crate::{FieldError, Timestamp};
+use crate::{FieldError, Timestamp, check};
 
 /// A message for a person.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Notification {
     /// The message.
     pub body: String,
     /// Figures and names behind it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::unique::object")]
     pub context: Map<String, Value>,
     /// Where to send it.
     #[serde(default)]
@@ -33,6 +33,11 @@ impl Data for Notification {
     const KIND: EventKind = EventKind::Notification;
 
     fn validate(&self) -> Result<(), FieldError> {
+        check::id("$.data.user_id", &self.user_id)?;
+        check::text("$.data.title", &self.title)?;
+        for (at, channel) in self.channels.iter().enumerate() {
+            check::id(&format!("$.data.channels[{at}]"), channel)?;
+        }
         Ok(())
     }
 
@@ -64,7 +69,7 @@ pub struct Health {
     #[serde(default)]
     pub latency_ms: Option<f64>,
     /// What it says.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::unique::object")]
     pub details: Map<String, Value>,
     /// When it was asked.
     pub checked_at: Timestamp,
@@ -74,7 +79,8 @@ impl Data for Health {
     const KIND: EventKind = EventKind::Health;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.service", &self.service)?;
+        check::at_least_0("$.data.latency_ms", self.latency_ms.unwrap_or(0.0))
     }
 
     fn key(&self) -> &str {
@@ -109,7 +115,9 @@ impl Data for AuditEntry {
     const KIND: EventKind = EventKind::Audit;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.actor", &self.actor)?;
+        check::id("$.data.action", &self.action)?;
+        check::text("$.data.object", &self.object)
     }
 
     fn key(&self) -> &str {
@@ -126,6 +134,7 @@ pub struct DashboardEvent {
     /// When it happened.
     pub timestamp: Timestamp,
     /// The complete new state.
+    #[serde(deserialize_with = "crate::unique::object")]
     pub payload: Map<String, Value>,
     /// The user it is for, where it is for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -136,7 +145,8 @@ impl Data for DashboardEvent {
     const KIND: EventKind = EventKind::Dashboard;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.type", &self.event_type)?;
+        check::optional_id("$.data.user_id", self.user_id.as_deref())
     }
 
     fn key(&self) -> &str {

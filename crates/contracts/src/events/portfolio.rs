@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Data, EventKind, PositionView, Side};
-use crate::{Dec, FieldError, Timestamp};
+use crate::{Dec, FieldError, Timestamp, check};
 
 /// How a trade ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,7 +54,17 @@ impl Data for TradeExecution {
     const KIND: EventKind = EventKind::TradeExecution;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.trade_id", &self.trade_id)?;
+        check::id("$.data.session_id", &self.session_id)?;
+        check::id("$.data.symbol", &self.symbol)?;
+        check::optional_id("$.data.decision_id", self.decision_id.as_deref())?;
+        if matches!(self.status, TradeStatus::Filled | TradeStatus::PartiallyFilled) {
+            check::positive("$.data.quantity", &self.quantity)?;
+            check::positive("$.data.price", &self.price)
+        } else {
+            check::not_negative("$.data.quantity", &self.quantity)?;
+            check::not_negative("$.data.price", &self.price)
+        }
     }
 
     fn key(&self) -> &str {
@@ -72,16 +82,21 @@ pub struct Portfolio {
     /// Whose.
     pub account: String,
     /// Cash plus positions at mark.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub equity: Dec,
     /// Start less what was paid, plus what was received.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub cash: Dec,
     /// Gross times the margin rate.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub margin: Dec,
     /// Positions that are not flat.
     pub positions: Vec<PositionView>,
     /// Since the start, before costs.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub realized_pnl: Dec,
     /// At the marks.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub unrealized_pnl: Dec,
 }
 
@@ -89,6 +104,11 @@ impl Data for Portfolio {
     const KIND: EventKind = EventKind::Portfolio;
 
     fn validate(&self) -> Result<(), FieldError> {
+        check::id("$.data.account", &self.account)?;
+        check::not_negative("$.data.margin", &self.margin)?;
+        for (at, position) in self.positions.iter().enumerate() {
+            position.check().map_err(|error| error.within(&format!("$.data.positions[{at}]")))?;
+        }
         Ok(())
     }
 
@@ -121,6 +141,7 @@ pub struct ForwardTestMetrics {
     /// In percent, 0 to 100.
     pub max_drawdown: f64,
     /// Equity less its start.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub pnl: Dec,
 }
 
@@ -151,7 +172,13 @@ impl Data for ForwardTest {
     const KIND: EventKind = EventKind::ForwardTest;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.session_id", &self.session_id)?;
+        check::up_to("$.data.metrics.win_rate", 100.0, self.metrics.win_rate.unwrap_or(0.0))?;
+        check::finite("$.data.metrics.sharpe", self.metrics.sharpe.unwrap_or(0.0))?;
+        check::at_least_0("$.data.metrics.max_drawdown", self.metrics.max_drawdown)?;
+        check::optional_id("$.data.account", self.account.as_deref())?;
+        check::optional_id("$.data.currency", self.currency.as_deref())?;
+        check::optional_positive("$.data.starting_equity", self.starting_equity.as_ref())
     }
 
     fn key(&self) -> &str {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Data, EventKind, OrderType, TimeInForce};
-use crate::{Dec, FieldError};
+use crate::{Dec, FieldError, check};
 
 /// What to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -80,7 +80,20 @@ impl Data for Signal {
     const KIND: EventKind = EventKind::Signal;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.session_id", &self.session_id)?;
+        check::id("$.data.strategy_id", &self.strategy_id)?;
+        let signal = &self.signal;
+        if signal.action == Action::Hold || signal.target_position.is_some() {
+            check::not_negative("$.data.signal.quantity", &signal.quantity)?;
+        } else {
+            check::positive("$.data.signal.quantity", &signal.quantity)?;
+        }
+        check::up_to("$.data.signal.confidence", 1.0, signal.confidence.unwrap_or(0.0))?;
+        if let Some(order) = &signal.order {
+            check::limit("$.data.signal.order.limit_price", order.order_type, order.limit_price.as_ref())?;
+        }
+        check::id("$.data.market_data.symbol", &self.market_data.symbol)?;
+        check::positive("$.data.market_data.price", &self.market_data.price)
     }
 
     fn key(&self) -> &str {
@@ -115,7 +128,12 @@ impl Data for Compilation {
     const KIND: EventKind = EventKind::Compilation;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.data.strategy_id", &self.strategy_id)?;
+        check::id("$.data.version", &self.version)?;
+        let ran = self.status == CompilationStatus::Succeeded;
+        check::that(ran || !self.diagnostics.is_empty(), "$.data.diagnostics", || {
+            "expected at least one diagnostic, as the status is failed, found none".into()
+        })
     }
 
     fn key(&self) -> &str {

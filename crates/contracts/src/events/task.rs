@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::EventKind;
-use crate::{Body, EventId, FieldError, Timestamp};
+use crate::{Body, EventId, FieldError, Timestamp, check};
 
 /// How a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -95,7 +95,15 @@ impl Body for Task {
     const KIND: EventKind = EventKind::Task;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.event_id", self.event_id.as_str())?;
+        check::version("$.version", &self.version)?;
+        check::optional_id("$.correlation_id", self.correlation_id.as_deref())?;
+        check::id("$.payload.task_id", &self.payload.task_id)?;
+        check::id("$.payload.user_id", &self.payload.user_id)?;
+        if self.event_type != TaskEventType::Deleted {
+            check::text("$.payload.title", &self.payload.title)?;
+        }
+        check_revision("$.payload.revision", self.payload.revision.unwrap_or(0))
     }
 
     fn key(&self) -> &str {
@@ -140,7 +148,10 @@ impl Body for TaskState {
     const KIND: EventKind = EventKind::TaskState;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.task_id", &self.task_id)?;
+        check::id("$.user_id", &self.user_id)?;
+        check::text("$.title", &self.title)?;
+        check_revision("$.revision", self.revision)
     }
 
     fn key(&self) -> &str {
@@ -150,6 +161,10 @@ impl Body for TaskState {
     fn event_time(&self) -> Timestamp {
         self.updated_at
     }
+}
+
+fn check_revision(path: &str, revision: i64) -> Result<(), FieldError> {
+    check::that(revision >= 0, path, || format!("expected a number of at least 0, found {revision}"))
 }
 
 /// What happened to a reminder.
@@ -192,7 +207,11 @@ impl Body for Reminder {
     const KIND: EventKind = EventKind::Reminder;
 
     fn validate(&self) -> Result<(), FieldError> {
-        Ok(())
+        check::id("$.event_id", self.event_id.as_str())?;
+        check::id("$.reminder_id", &self.reminder_id)?;
+        check::optional_id("$.task_id", self.task_id.as_deref())?;
+        check::id("$.user_id", &self.user_id)?;
+        check::text("$.message", &self.message)
     }
 
     fn key(&self) -> &str {
