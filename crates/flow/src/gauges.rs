@@ -42,6 +42,8 @@ pub struct Gauges {
     pub late: AtomicU64,
     /// Numbers of the sequencer that never came.
     pub gaps: AtomicU64,
+    /// Offsets that retention took from the log before they were read.
+    pub missed: AtomicU64,
     /// Microseconds that the last batch took from decode to visible; moves both ways.
     pub batch_us: AtomicU64,
     /// The newest number of the sequencer that was handled; moves both ways.

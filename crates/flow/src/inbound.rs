@@ -3,11 +3,11 @@
 //! Not here: polling, and what is done with duplicates.
 
 use tapedeck_contracts::{
-    Event, EventId, EventKind, Timestamp,
+    DecodeError, Event, EventId, EventKind, Timestamp,
     catalogue::Catalogue,
     headers::{self, Place, Seq},
 };
-use tapedeck_log::LogRecord;
+use tapedeck_log::{Headers, LogRecord};
 
 use crate::failure::{Failure, path_of};
 
@@ -54,21 +54,60 @@ impl Delivery {
     /// # Errors
     /// [`Failure::Poison`], with the place in the body.
     pub fn decode(record: LogRecord, index: usize) -> Result<Self, Failure> {
-        let kind = kind_of(&record, index)?;
-        let event = Event::decode(kind, record.value.as_deref().unwrap_or_default()).map_err(|error| {
-            let path = path_of(&error);
-            Failure::Poison { index, place: place_of(&record).to_string(), path, detail: error.to_string() }
-        })?;
-        let id = event_id(&record, &event);
-        let text = |name| record.headers.text(name);
-        let meta = Meta {
-            seq: text(headers::SEQ).and_then(Seq::parse),
-            root: text(headers::ROOT).and_then(Place::parse),
-            root_seq: text(headers::ROOT_SEQ).and_then(Seq::parse),
-            correlation_id: text(headers::CORRELATION_ID).map(str::to_owned),
+        let kind = kind_of(&record.topic)
+            .ok_or_else(|| poison(&record, index, None, format!("topic `{}` carries no event", record.topic)))?;
+        Self::decode_as(kind, record, index)
+    }
+
+    /// The same, for who knows already which kind the topic carries.
+    ///
+    /// # Errors
+    /// [`Failure::Poison`], with the place in the body.
+    pub fn decode_as(kind: EventKind, record: LogRecord, index: usize) -> Result<Self, Failure> {
+        let event = match Event::decode(kind, record.value.as_deref().unwrap_or_default()) {
+            Ok(event) => event,
+            Err(_) if record.value.is_none() => {
+                return Err(poison(&record, index, None, DecodeError::Empty.to_string()));
+            }
+            Err(error) => return Err(poison(&record, index, path_of(&error), error.to_string())),
         };
+        let id = event_id(&record, &event);
+        let meta = Meta::read(&record.headers);
         Ok(Self { record, id, meta, event })
     }
+}
+
+impl Meta {
+    /// One pass over the headers; where a name comes again, the last counts.
+    fn read(headers: &Headers) -> Self {
+        let mut meta = Self::default();
+        for (name, value) in headers.iter() {
+            let text = || std::str::from_utf8(value).ok();
+            match name {
+                headers::SEQ => meta.seq = text().and_then(Seq::parse),
+                headers::ROOT => meta.root = text().and_then(Place::parse),
+                headers::ROOT_SEQ => meta.root_seq = text().and_then(Seq::parse),
+                headers::CORRELATION_ID => meta.correlation_id = text().map(str::to_owned),
+                _ => {}
+            }
+        }
+        meta
+    }
+}
+
+/// The id of a record's event as [`Delivery::decode_as`] finds it, without
+/// reading the body where the contract has no id there; none where the record
+/// cannot be read.
+pub fn id_of(kind: EventKind, record: LogRecord) -> Option<EventId> {
+    if in_envelope(kind) {
+        return Some(id_beside(&record));
+    }
+    Delivery::decode_as(kind, record, 0).ok().map(|delivery| delivery.id)
+}
+
+/// The event that a topic of the catalogue carries.
+pub fn kind_of(topic: &str) -> Option<EventKind> {
+    Catalogue::get().topic(topic).and_then(|topic| topic.event)
 }
 
 /// Where a record lies.
@@ -76,21 +115,37 @@ pub fn place_of(record: &LogRecord) -> Place {
     Place { topic: record.topic.to_string(), partition: record.partition, offset: record.offset }
 }
 
-fn kind_of(record: &LogRecord, index: usize) -> Result<EventKind, Failure> {
-    Catalogue::get().topic(&record.topic).and_then(|topic| topic.event).ok_or_else(|| Failure::Poison {
-        index,
-        place: place_of(record).to_string(),
-        path: None,
-        detail: format!("topic `{}` carries no event of the contract", record.topic),
-    })
+fn poison(record: &LogRecord, index: usize, path: Option<String>, detail: String) -> Failure {
+    Failure::Poison { index, place: place_of(record).to_string(), path, detail }
 }
 
 fn event_id(record: &LogRecord, event: &Event) -> EventId {
-    if let Some(id) = event.event_id() {
-        return id.clone();
-    }
+    event.event_id().cloned().unwrap_or_else(|| id_beside(record))
+}
+
+/// The id of an event that has none in its body.
+fn id_beside(record: &LogRecord) -> EventId {
     match record.headers.text(headers::CE_ID) {
         Some(id) if !id.is_empty() => EventId::from(id),
         _ => EventId::from_place(&record.topic, record.partition, record.offset),
     }
+}
+
+/// Events in the standard envelope have no id in their body.
+fn in_envelope(kind: EventKind) -> bool {
+    use EventKind as K;
+    matches!(
+        kind,
+        K::MarketData
+            | K::Subscription
+            | K::Signal
+            | K::Compilation
+            | K::TradeExecution
+            | K::Portfolio
+            | K::ForwardTest
+            | K::Notification
+            | K::Dashboard
+            | K::Health
+            | K::Audit
+    )
 }

@@ -3,17 +3,25 @@
 //!
 //! Not here: Kafka's client, SQL, HTTP, and what any role does.
 
+pub mod backoff;
+pub mod config;
+pub mod dedupe;
 pub mod failure;
 pub mod gauges;
 pub mod inbound;
+pub mod ledger;
 pub mod outbound;
+pub mod record_hash;
+pub mod runtime;
 pub mod seat;
 pub mod state;
 pub mod stop;
 
+pub use config::DeliveryConfig;
 pub use failure::Failure;
 pub use gauges::{Gauges, Phase};
 pub use inbound::{Delivery, Meta};
+pub use ledger::Ledger;
 pub use outbound::Outbound;
 pub use seat::Seat;
 pub use stop::Stop;

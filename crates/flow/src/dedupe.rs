@@ -1,0 +1,110 @@
+//! The ids of the last events of a partition, so that an event that was written
+//! twice is handled once.
+//!
+//! Not here: reading them again after a restart (`runtime`), and the tables that
+//! are unique by event id for ever (`store`).
+
+use std::collections::{HashMap, VecDeque};
+
+/// Fingerprints of the event ids of the last so many records of a partition.
+///
+/// A record counts also when it was a duplicate, so that a window that lived on
+/// and one that was read again from the log hold the same. The memory grows with
+/// what is seen, to about 80 bytes an id.
+#[derive(Debug)]
+pub struct Window {
+    /// The ids of the last records, oldest first.
+    ids: VecDeque<u128>,
+    /// How often each of them is among `ids`.
+    counts: HashMap<u128, u32>,
+    /// How many records are remembered.
+    capacity: usize,
+}
+
+impl Window {
+    /// An empty window over the last `capacity` records.
+    pub fn new(capacity: usize) -> Self {
+        Self { ids: VecDeque::new(), counts: HashMap::new(), capacity }
+    }
+
+    /// Remembers the id of the next record, and says whether it was new.
+    pub fn insert(&mut self, id: u128) -> bool {
+        if self.capacity == 0 {
+            return true;
+        }
+        if self.ids.len() == self.capacity {
+            self.forget_oldest();
+        }
+        self.ids.push_back(id);
+        let count = self.counts.entry(id).or_insert(0);
+        *count += 1;
+        *count == 1
+    }
+
+    /// How many records are remembered.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.ids.pop_front() else { return };
+        if let Some(count) = self.counts.get_mut(&oldest) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&oldest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_window_agrees_with_a_search_through_the_last_records(
+            ids in prop::collection::vec(0_u128..12, 0..200),
+            capacity in 1_usize..20,
+        ) {
+            let mut window = Window::new(capacity);
+            for (at, id) in ids.iter().enumerate() {
+                // The oldest makes room first: the new record is one of the last `capacity`.
+                let before = &ids[(at + 1).saturating_sub(capacity)..at];
+                prop_assert_eq!(window.insert(*id), !before.contains(id));
+                prop_assert!(window.len() <= capacity);
+                prop_assert_eq!(window.counts.values().sum::<u32>() as usize, window.ids.len());
+            }
+        }
+
+        #[test]
+        fn a_window_read_again_answers_as_the_one_that_lived_on(
+            ids in prop::collection::vec(0_u128..12, 0..100),
+            more in prop::collection::vec(0_u128..12, 0..100),
+            capacity in 1_usize..20,
+        ) {
+            let mut lived = Window::new(capacity);
+            ids.iter().for_each(|id| { lived.insert(*id); });
+            let mut again = Window::new(capacity);
+            ids.iter().skip(ids.len().saturating_sub(capacity)).for_each(|id| { again.insert(*id); });
+            for id in more {
+                prop_assert_eq!(lived.insert(id), again.insert(id));
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_window_everything_is_new() {
+        let mut window = Window::new(0);
+        assert!(window.insert(1));
+        assert!(window.insert(1));
+        assert!(window.is_empty());
+    }
+}

@@ -1,0 +1,143 @@
+//! The consumer runtime: the straight way of a record through a role that scales
+//! by partitions. Poll, decode, leave out duplicates, handle a batch, take one
+//! last step that makes it visible; on one thread, in that order.
+//!
+//! The position beside the effect is believed: the step says where a partition
+//! goes on, and the group's committed offset is a published copy that follows.
+//!
+//! Not here: what a role does (its [`Handler`]), and where the effect goes (its
+//! [`Step`]), so this knows neither store nor api. Roles with one active process
+//! ([`crate::Seat`]) do not run here.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use tapedeck_contracts::catalogue::group_of;
+use tapedeck_log::{Log, Member, TopicPartition};
+
+use crate::{Delivery, DeliveryConfig, Failure, Gauges, Stop};
+
+mod batch;
+mod held;
+mod log_step;
+mod open;
+mod serve;
+
+pub use log_step::{LogEffect, LogStep, StateChange};
+
+/// What a role does with deliveries. Its state in memory is a copy of what the
+/// last step made visible, with what was handled since; it is dropped and given
+/// again whenever a step failed.
+pub trait Handler {
+    /// What a batch comes to: records and state, or rows.
+    type Effect: Default;
+
+    /// A partition is held from now on, with the state that was made visible of
+    /// it. It replaces what the handler knows of that partition.
+    ///
+    /// # Errors
+    /// Fatal where the state cannot be read.
+    fn assigned(&mut self, partition: &TopicPartition, state: &BTreeMap<String, Bytes>) -> Result<(), Failure>;
+
+    /// Handles a batch: deliveries of all partitions held, in the order of each.
+    /// After an error or a panic the state of all partitions is given again, and
+    /// the batch comes again without the record that an error named.
+    ///
+    /// # Errors
+    /// Poison names the record that can never be handled.
+    fn handle(&mut self, batch: &[Delivery]) -> Result<Self::Effect, Failure>;
+
+    /// A partition is no longer held; its state is dropped.
+    fn revoked(&mut self, partition: &TopicPartition);
+}
+
+/// The last step: makes a batch's effect and the positions visible in one act.
+pub trait Step {
+    /// What a batch comes to.
+    type Effect: Default;
+
+    /// Where to go on, for each partition asked for, in that order.
+    ///
+    /// # Errors
+    /// Transient where log or store cannot be reached.
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure>;
+
+    /// Makes the effect and the moves visible: both or neither.
+    ///
+    /// # Errors
+    /// Transient leaves open which of the two it was, and [`Step::resume`] says
+    /// it. Poison names a delivery of the batch; fenced means that another
+    /// process has gone on; nothing is visible after these two.
+    fn perform(&mut self, member: &mut dyn Member, effect: Self::Effect, moves: &[Move]) -> Result<(), Failure>;
+}
+
+/// Where a partition goes on, as it stands beside the effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// The offset of the next record to take; none where nothing was made
+    /// visible yet, and then it is the start of the log.
+    pub next: Option<u64>,
+    /// Offsets at or beyond `next` that are visible already.
+    pub held: Vec<u64>,
+    /// Offset and [`record_hash`](crate::record_hash::record_hash) of the last
+    /// record whose effect is visible.
+    pub last: Option<(u64, u64)>,
+    /// The role's state of the partition.
+    pub state: BTreeMap<String, Bytes>,
+}
+
+/// A move of the position in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Where the position stood; none where there was none yet.
+    pub expected: Option<u64>,
+    /// The offset of the next record to take.
+    pub next: u64,
+    /// Offsets beyond `next` that are settled.
+    pub ahead: Vec<u64>,
+    /// Offset and hash of the last record whose effect is visible then; none
+    /// where there never was one.
+    pub last: Option<(u64, u64)>,
+}
+
+/// What a role's runtime works with.
+#[derive(Clone)]
+pub struct Setup {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The role; its group is `tapedeck.<role>`.
+    pub role: String,
+    /// This process's name in the group.
+    pub member: String,
+    /// What it reads.
+    pub topics: Vec<Arc<str>>,
+    /// Sizes and times.
+    pub config: DeliveryConfig,
+    /// When to stop.
+    pub stop: Stop,
+    /// What it says of itself.
+    pub gauges: Arc<Gauges>,
+}
+
+impl Setup {
+    /// The consumer group.
+    pub fn group(&self) -> String {
+        group_of(&self.role)
+    }
+}
+
+/// Runs a role on this thread until somebody asks to stop: what was handled is
+/// then made visible, and the group left, within the drain time.
+///
+/// Failures that pass are tried again without end, the partitions held
+/// meanwhile. A record that can never be handled stops its partition, with a
+/// clear message in the gauges; the others go on. A lost seat drops the state
+/// and joins again.
+///
+/// # Errors
+/// [`Failure::Fatal`]: a person must act, and the text says how.
+pub fn run<H: Handler, S: Step<Effect = H::Effect>>(setup: Setup, handler: H, step: S) -> Result<(), Failure> {
+    serve::Runtime::new(setup, handler, step).run()
+}
