@@ -69,6 +69,12 @@ impl Headers {
         }
         Some(Self(buffer))
     }
+
+    /// Headers over bytes that were checked when they were written and are
+    /// guarded by a checksum since.
+    pub(crate) fn unchecked(buffer: Bytes) -> Self {
+        Self(buffer)
+    }
 }
 
 fn put(buffer: &mut BytesMut, name: &str, value: &[u8]) {

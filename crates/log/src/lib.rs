@@ -9,9 +9,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+mod batch;
+pub mod embedded;
 pub mod error;
 pub mod headers;
+pub mod partitioner;
 
+pub use embedded::{EmbeddedConfig, EmbeddedLog};
 pub use error::{LogError, Result};
 pub use headers::Headers;
 
@@ -170,8 +174,8 @@ pub struct PollLimits {
 
 /// A durable, partitioned log.
 pub trait Log: Send + Sync {
-    /// Makes the topics that are not there. A topic that is there stays as it
-    /// is.
+    /// Makes the topics that are not there. A topic that is there keeps its
+    /// partitions and takes the retention and the clean-up that are asked for.
     ///
     /// # Errors
     /// Fatal where a topic is there with another number of partitions.

@@ -1,0 +1,305 @@
+//! How the embedded log lays records down: many in one blob, with a checksum.
+//!
+//! ```text
+//! 0  u8   version, 1
+//! 1  u8   flags: 1 body is LZ4, 2 offsets have gaps
+//! 2  u16  zero
+//! 4  u32  CRC-32 of the other 28 bytes of this head and of the body as stored
+//! 8  u64  base offset
+//! 16 u64  last offset that the batch stands for
+//! 24 u32  number of records
+//! 28 u32  length of the body before compression
+//! 32      body: with gaps, for each record u32 offset - base; then the records:
+//!         i64 timestamp ms, u32 key, u32 value, u32 headers length (all ones:
+//!         none), the bytes of key, value, headers
+//! ```
+//! All little endian.
+//!
+//! Not here: where blobs are kept.
+
+use bytes::Bytes;
+
+use crate::Headers;
+
+/// Bytes of a batch before its body.
+pub(crate) const HEAD: usize = 32;
+/// Bytes of a record beside its key, value and headers.
+pub(crate) const RECORD_HEAD: usize = 20;
+const VERSION: u8 = 1;
+const LZ4: u8 = 1;
+const GAPS: u8 = 2;
+const NONE: u32 = u32::MAX;
+
+/// Records on their way into a batch, in order, without offsets yet.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Room for the head, then the body.
+    buffer: Vec<u8>,
+    pub(crate) count: u32,
+    pub(crate) min_timestamp_ms: i64,
+    pub(crate) max_timestamp_ms: i64,
+}
+
+/// A batch that was sealed or read.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) base: u64,
+    pub(crate) last: u64,
+    pub(crate) count: u32,
+    body: Bytes,
+    /// Where the records begin in the body; not 0 where the offsets have gaps.
+    records_at: usize,
+}
+
+/// A record in a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) offset: u64,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) headers: Headers,
+}
+
+/// A place in a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    nth: u32,
+    at: usize,
+}
+
+impl Segment {
+    /// An empty one, with room for so many bytes of records.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        let mut buffer = Vec::with_capacity(HEAD + bytes);
+        buffer.resize(HEAD, 0);
+        Self { buffer, count: 0, min_timestamp_ms: i64::MAX, max_timestamp_ms: i64::MIN }
+    }
+
+    /// Bytes of records in it.
+    pub(crate) fn len(&self) -> usize {
+        self.buffer.len() - HEAD
+    }
+
+    /// Adds a record.
+    pub(crate) fn push(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[u8]) {
+        let mut head = [0; RECORD_HEAD];
+        head[..8].copy_from_slice(&timestamp_ms.to_le_bytes());
+        head[8..12].copy_from_slice(&length(key).to_le_bytes());
+        head[12..16].copy_from_slice(&length(value).to_le_bytes());
+        head[16..].copy_from_slice(&length(Some(headers)).to_le_bytes());
+        self.buffer.extend_from_slice(&head);
+        self.buffer.extend_from_slice(key.unwrap_or_default());
+        self.buffer.extend_from_slice(value.unwrap_or_default());
+        self.buffer.extend_from_slice(headers);
+        self.count += 1;
+        self.min_timestamp_ms = self.min_timestamp_ms.min(timestamp_ms);
+        self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
+    }
+
+    /// Adds the records of another one after its own.
+    pub(crate) fn absorb(&mut self, other: &Self) {
+        self.buffer.extend_from_slice(&other.buffer[HEAD..]);
+        self.count += other.count;
+        self.min_timestamp_ms = self.min_timestamp_ms.min(other.min_timestamp_ms);
+        self.max_timestamp_ms = self.max_timestamp_ms.max(other.max_timestamp_ms);
+    }
+
+    /// Gives the records the offsets from `base` on without gaps; returns the
+    /// batch and the blob to keep.
+    pub(crate) fn seal(self, base: u64, compress: bool) -> (Batch, Bytes) {
+        let (count, last) = (self.count, base + u64::from(self.count) - 1);
+        let (body, blob) = finish(self.buffer, Head { flags: 0, base, last, count }, compress);
+        (Batch { base, last, count, body, records_at: 0 }, blob)
+    }
+
+    /// Gives the records these offsets, in order, each less than 2^32 above
+    /// `base`; the batch stands for `base` to `last`.
+    pub(crate) fn seal_with_gaps(self, base: u64, last: u64, offsets: &[u64], compress: bool) -> Bytes {
+        let mut buffer = Vec::with_capacity(self.buffer.len() + 4 * offsets.len());
+        buffer.resize(HEAD, 0);
+        for offset in offsets {
+            let delta = u32::try_from(offset - base).expect("a batch spans less than 2^32 offsets");
+            buffer.extend_from_slice(&delta.to_le_bytes());
+        }
+        buffer.extend_from_slice(&self.buffer[HEAD..]);
+        finish(buffer, Head { flags: GAPS, base, last, count: self.count }, compress).1
+    }
+}
+
+impl Batch {
+    /// Reads a blob.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn open(blob: Vec<u8>) -> Result<Self, String> {
+        let blob = Bytes::from(blob);
+        let head: &[u8; HEAD] = blob.first_chunk().ok_or("it is shorter than its head")?;
+        if head[0] != VERSION {
+            return Err(format!("it has format {}, known is {VERSION}", head[0]));
+        }
+        if u32_at(head, 4) != checksum(&blob) {
+            return Err("its checksum does not match".into());
+        }
+        let (flags, count, body_len) = (head[1], u32_at(head, 24), u32_at(head, 28) as usize);
+        let (base, last) = (u64_at(head, 8), u64_at(head, 16));
+        let stored = blob.slice(HEAD..);
+        let body = if flags & LZ4 == 0 {
+            stored
+        } else {
+            Bytes::from(lz4_flex::block::decompress(&stored, body_len).map_err(|error| error.to_string())?)
+        };
+        let records_at = if flags & GAPS == 0 { 0 } else { 4 * count as usize };
+        if body.len() != body_len || body_len < records_at {
+            return Err("its length is not the one in its head".into());
+        }
+        Ok(Self { base, last, count, body, records_at })
+    }
+
+    /// Bytes it takes in memory, about.
+    pub(crate) fn memory(&self) -> usize {
+        /// The struct, its counts and its place in a queue.
+        const OVERHEAD: usize = 160;
+        self.body.len() + OVERHEAD
+    }
+
+    /// The first record.
+    pub(crate) fn begin(&self) -> Place {
+        Place { nth: 0, at: self.records_at }
+    }
+
+    /// Whether no record is left.
+    pub(crate) fn is_end(&self, place: Place) -> bool {
+        place.nth >= self.count
+    }
+
+    /// The first record at or after an offset.
+    pub(crate) fn find(&self, offset: u64) -> Result<Place, String> {
+        let mut place = self.begin();
+        while place.nth < self.count && self.offset(place.nth) < offset {
+            place = Place { nth: place.nth + 1, at: self.lengths(place.at)?.3 };
+        }
+        Ok(place)
+    }
+
+    /// The record at a place, and the place of the next; none at the end.
+    pub(crate) fn read(&self, place: Place) -> Result<Option<(Entry, Place)>, String> {
+        if place.nth >= self.count {
+            return Ok(None);
+        }
+        let (key, value, headers, end) = self.lengths(place.at)?;
+        let part = |len: Option<usize>, at: &mut usize| {
+            len.map(|len| {
+                let from = *at;
+                *at += len;
+                if len == 0 { Bytes::new() } else { self.body.slice(from..*at) }
+            })
+        };
+        let mut at = place.at + RECORD_HEAD;
+        let entry = Entry {
+            offset: self.offset(place.nth),
+            timestamp_ms: u64_at(&self.body, place.at) as i64,
+            key: part(key, &mut at),
+            value: part(value, &mut at),
+            headers: Headers::unchecked(part(headers, &mut at).unwrap_or_default()),
+        };
+        Ok(Some((entry, Place { nth: place.nth + 1, at: end })))
+    }
+
+    /// All records.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, String> {
+        let mut entries = Vec::with_capacity(self.count as usize);
+        let mut place = self.begin();
+        while let Some((entry, next)) = self.read(place)? {
+            entries.push(entry);
+            place = next;
+        }
+        Ok(entries)
+    }
+
+    fn offset(&self, nth: u32) -> u64 {
+        if self.records_at == 0 {
+            self.base + u64::from(nth)
+        } else {
+            self.base + u64::from(u32_at(&self.body, 4 * nth as usize))
+        }
+    }
+
+    /// Lengths of key, value and headers of the record at `at`, and where the
+    /// next one begins.
+    #[expect(clippy::type_complexity, reason = "three lengths and a place, used twice just above")]
+    fn lengths(&self, at: usize) -> Result<(Option<usize>, Option<usize>, Option<usize>, usize), String> {
+        let head: &[u8; RECORD_HEAD] =
+            self.body.get(at..).and_then(<[u8]>::first_chunk).ok_or("it ends within a record")?;
+        let len = |from| Some(u32_at(head, from)).filter(|len| *len != NONE).map(|len| len as usize);
+        let (key, value, headers) = (len(8), len(12), len(16));
+        let end = at + RECORD_HEAD + [key, value, headers].into_iter().flatten().sum::<usize>();
+        if end > self.body.len() {
+            return Err("it ends within a record".into());
+        }
+        Ok((key, value, headers, end))
+    }
+}
+
+struct Head {
+    flags: u8,
+    base: u64,
+    last: u64,
+    count: u32,
+}
+
+/// Writes the head before the body; returns the body as it was and the blob.
+fn finish(mut buffer: Vec<u8>, head: Head, compress: bool) -> (Bytes, Bytes) {
+    let body_len = u32::try_from(buffer.len() - HEAD).expect("a batch is shorter than 4 GiB");
+    // Below this a batch does not get smaller by enough to be worth the time.
+    const WORTH_COMPRESSING: u32 = 512;
+    let packed = (compress && body_len >= WORTH_COMPRESSING).then(|| pack(&buffer[HEAD..]));
+    match packed.filter(|packed| packed.len() < buffer.len()) {
+        Some(mut packed) => {
+            write_head(&mut packed, Head { flags: head.flags | LZ4, ..head }, body_len);
+            (Bytes::from(buffer).slice(HEAD..), Bytes::from(packed))
+        }
+        None => {
+            write_head(&mut buffer, head, body_len);
+            let blob = Bytes::from(buffer);
+            (blob.slice(HEAD..), blob)
+        }
+    }
+}
+
+fn pack(body: &[u8]) -> Vec<u8> {
+    let mut packed = vec![0; HEAD + lz4_flex::block::get_maximum_output_size(body.len())];
+    let len = lz4_flex::block::compress_into(body, &mut packed[HEAD..]).expect("the output has the largest size");
+    packed.truncate(HEAD + len);
+    packed
+}
+
+fn write_head(blob: &mut [u8], head: Head, body_len: u32) {
+    blob[0] = VERSION;
+    blob[1] = head.flags;
+    blob[8..16].copy_from_slice(&head.base.to_le_bytes());
+    blob[16..24].copy_from_slice(&head.last.to_le_bytes());
+    blob[24..28].copy_from_slice(&head.count.to_le_bytes());
+    blob[28..32].copy_from_slice(&body_len.to_le_bytes());
+    let crc = checksum(blob);
+    blob[4..8].copy_from_slice(&crc.to_le_bytes());
+}
+
+fn checksum(blob: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&blob[..4]);
+    crc.update(&blob[8..]);
+    crc.finalize()
+}
+
+fn length(bytes: Option<&[u8]>) -> u32 {
+    bytes.map_or(NONE, |bytes| u32::try_from(bytes.len()).expect("a record is shorter than 4 GiB"))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
