@@ -111,6 +111,7 @@ pub struct SourceConfig {
     #[serde(default)]
     pub bar_time: BarTime,
     /// File: length of its bars (`1m`); found from the times where absent.
+    /// Generator: bars of this length, one a step; quotes where absent.
     #[serde(default)]
     pub interval: Option<String>,
     /// Generator: its seed.
@@ -125,7 +126,7 @@ pub struct SourceConfig {
     /// Generator: how many events; without end where absent.
     #[serde(default)]
     pub events: Option<u64>,
-    /// Generator: event time between the events of a symbol, ms.
+    /// Generator: event time between the quotes of a symbol, ms.
     #[serde(default = "default_step_ms")]
     pub step_ms: u64,
 }
