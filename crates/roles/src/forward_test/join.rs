@@ -275,7 +275,7 @@ impl Join {
     }
 
     /// What is to be applied next. What is given counts as applied.
-    pub fn next(&mut self) -> Next {
+    pub fn take_next(&mut self) -> Next {
         self.finish_asking();
         if let Some(handle) = self.ready.pop_front() {
             return Next::Signal { delivery: self.take(handle), late: false };
