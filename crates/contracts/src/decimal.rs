@@ -262,17 +262,16 @@ struct Reader(Limits);
 
 impl Reader {
     fn read<E: de::Error>(&self, text: &str, shown: impl fmt::Display) -> Result<Dec, E> {
-        read(text, self.0).map(Dec).map_err(|error| match error {
-            DecimalError::NotADecimal => E::custom(format_args!("expected a decimal, found {shown}")),
-            DecimalError::TooManyDigits { max_digits, max_decimals } => E::custom(format_args!(
-                "expected a decimal of at most {max_digits} significant digits and {max_decimals} decimals, found {shown}"
-            )),
-        })
+        read(text, self.0).map(Dec).map_err(|error| explain(error, shown))
     }
+}
 
-    fn read_raw<E: de::Error>(&self, raw: &str) -> Result<Dec, E> {
-        let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
-        self.read(text, shorten(raw))
+fn explain<E: de::Error>(error: DecimalError, shown: impl fmt::Display) -> E {
+    match error {
+        DecimalError::NotADecimal => E::custom(format_args!("expected a decimal, found {shown}")),
+        DecimalError::TooManyDigits { max_digits, max_decimals } => E::custom(format_args!(
+            "expected a decimal of at most {max_digits} significant digits and {max_decimals} decimals, found {shown}"
+        )),
     }
 }
 
@@ -285,7 +284,7 @@ impl<'de> de::Visitor<'de> for Reader {
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Dec, A::Error> {
         match map.next_key::<&str>()? {
-            Some(RAW) => map.next_value_seed(RawText(self)),
+            Some(RAW) => map.next_value_seed(RawText(self.0))?.map_err(|(error, shown)| explain(error, shown)),
             _ => Err(de::Error::invalid_type(de::Unexpected::Map, &self)),
         }
     }
@@ -317,23 +316,27 @@ impl<'de> de::Visitor<'de> for Reader {
     }
 }
 
-/// The raw JSON text of a value, as `serde_json` hands it out.
-struct RawText(Reader);
+/// The raw JSON text of a value, as `serde_json` hands it out. What is wrong
+/// with it is told outside, where the path of an error ends at the field.
+struct RawText(Limits);
+
+type RawResult = Result<Dec, (DecimalError, String)>;
 
 impl<'de> de::DeserializeSeed<'de> for RawText {
-    type Value = Dec;
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Dec, D::Error> {
+    type Value = RawResult;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<RawResult, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
 impl de::Visitor<'_> for RawText {
-    type Value = Dec;
+    type Value = RawResult;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a decimal")
     }
-    fn visit_str<E: de::Error>(self, raw: &str) -> Result<Dec, E> {
-        self.0.read_raw(raw)
+    fn visit_str<E: de::Error>(self, raw: &str) -> Result<RawResult, E> {
+        let text = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+        Ok(read(text, self.0).map(Dec).map_err(|error| (error, shorten(raw).to_owned())))
     }
 }
 

@@ -86,6 +86,10 @@ pub enum DecodeError {
 /// Says exactly where the body is wrong.
 pub fn decode<T: Body>(bytes: &[u8]) -> Result<T, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|e| DecodeError::NotUtf8 { at: e.valid_up_to() })?;
+    // serde would fill a type's fields from an array by their order, which no contract names.
+    if text.trim_start().starts_with('[') {
+        return Err(FieldError::new("$", "expected an object, found an array").into());
+    }
     // The fast way first; only a body that fails is read again to find its path.
     let body: T = match serde_json::from_str(text) {
         Ok(body) => body,

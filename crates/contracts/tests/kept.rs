@@ -3,6 +3,8 @@
 //!
 //! Not here: what wrong bodies get (`refusals.rs`).
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot read its files should stop")]
+
 use std::{fs, path::PathBuf};
 
 use serde_json::Value;
