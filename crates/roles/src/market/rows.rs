@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use rust_decimal::Decimal;
 use tapedeck_contracts::{
     Dec, Timestamp,
-    decimal::{DecimalError, MAX_DECIMALS},
+    decimal::{DecimalError, MAX_DECIMALS, MAX_SIGNIFICANT_DIGITS},
     events::{MarketData, MarketKind},
 };
 
@@ -132,7 +132,16 @@ impl Quote {
         if bid > ask {
             return Err((Some(Field::Bid), format!("bid {bid} is above ask {ask}: are the columns swapped?")));
         }
-        Ok(Some(Self { bid, ask }))
+        let quote = Self { bid, ask };
+        if quote.mid().mantissa().unsigned_abs() >= 10_u128.pow(MAX_SIGNIFICANT_DIGITS) {
+            return Err((
+                Some(Field::Bid),
+                format!(
+                    "the mid of bid {bid} and ask {ask} has more than {MAX_SIGNIFICANT_DIGITS} digits: round them in the file"
+                ),
+            ));
+        }
+        Ok(Some(quote))
     }
 
     /// Half way between bid and ask: exact, unless that takes an 11th decimal.
@@ -211,7 +220,9 @@ fn decimal(cells: &Cells<Cow<'_, str>>, field: Field) -> Result<Option<Dec>, Cel
     };
     Dec::parse(text).map(Some).map_err(|error| match error {
         DecimalError::NotADecimal => (Some(field), format!("{text:?} is not a decimal such as `1234.5`")),
-        DecimalError::TooManyDigits => (Some(field), format!("{text:?} has {error}: round it in the file")),
+        error @ DecimalError::TooManyDigits { .. } => {
+            (Some(field), format!("{text:?} has {error}: round it in the file"))
+        }
     })
 }
 
