@@ -432,6 +432,12 @@ fn other_events_that_lie_are_refused() {
             json!([]),
             "$.data.diagnostics: expected at least one diagnostic, as the status is failed, found none",
         ),
+    ]);
+}
+
+#[test]
+fn tasks_and_reminders_that_lie_are_refused() {
+    refused(&[
         (
             EventKind::Task,
             "full",
