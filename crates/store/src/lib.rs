@@ -11,9 +11,12 @@ use tapedeck_contracts::{
     events::{Alert, ExecType, Liquidity, OrderStatus, OrderType, RiskMetrics, Severity, Side, TimeInForce},
 };
 
+pub mod conformance;
 pub mod error;
+pub mod sqlite;
 
 pub use error::{Result, StoreError};
+pub use sqlite::{SqliteConfig, SqliteStore};
 
 /// The place in the log that a row came from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,124 @@
+-- Decimals are TEXT, exact. Times are microseconds since the epoch (`_us`), ingest
+-- times milliseconds (`_ms`). `place` is partition * 2^48 + offset: one integer that
+-- sorts as (partition, offset). Names that repeat in every row are numbers of `names`;
+-- symbol 0 is the whole account. Ids are 16 bytes where they are UUIDs, else TEXT.
+
+CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE consumer_offsets (
+    consumer_group TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    next INTEGER NOT NULL, last_offset INTEGER NOT NULL, last_hash INTEGER NOT NULL,
+    PRIMARY KEY (consumer_group, topic, partition)
+) STRICT, WITHOUT ROWID;
+
+-- Ids outlive their rows: about 30 bytes an event, for ever. The key is 8 bytes of
+-- hash; the whole id is compared on a hit, and the second id of a hash lies apart.
+CREATE TABLE event_ids (hash INTEGER PRIMARY KEY, id BLOB NOT NULL) STRICT;
+CREATE TABLE event_id_collisions (id BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE fill_ids (
+    account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL, fill_id ANY NOT NULL,
+    content INTEGER NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (account, venue, symbol, fill_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE exec_reports (
+    seq INTEGER PRIMARY KEY,
+    time_us INTEGER NOT NULL, place INTEGER NOT NULL, ingested_ms INTEGER NOT NULL,
+    account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL, strategy INTEGER,
+    exec_type INTEGER NOT NULL, event_id ANY NOT NULL, decision_id ANY,
+    order_id ANY NOT NULL, client_order_id ANY NOT NULL, side INTEGER NOT NULL, order_type INTEGER NOT NULL,
+    quantity TEXT NOT NULL, limit_price TEXT, time_in_force INTEGER NOT NULL, status INTEGER NOT NULL,
+    cum_qty TEXT NOT NULL, leaves_qty TEXT NOT NULL, avg_px TEXT,
+    fill_id ANY, execution_number INTEGER, last_qty TEXT, last_px TEXT, liquidity INTEGER, ref_fill_id ANY,
+    commission TEXT NOT NULL, currency INTEGER NOT NULL, slippage_bps REAL,
+    realized TEXT NOT NULL, unrealized TEXT NOT NULL, reason TEXT
+) STRICT;
+CREATE INDEX fills_time ON exec_reports (time_us, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_account ON exec_reports (account, time_us, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_symbol ON exec_reports (symbol, time_us, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_venue ON exec_reports (venue, time_us, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_account_symbol ON exec_reports (account, symbol, time_us, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_account_venue ON exec_reports (account, venue, time_us, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_symbol_venue ON exec_reports (symbol, venue, time_us, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_account_symbol_venue ON exec_reports (account, symbol, venue, time_us, place)
+    WHERE fill_id IS NOT NULL;
+CREATE INDEX executions ON exec_reports (account, execution_number)
+    WHERE execution_number IS NOT NULL AND exec_type = 1;
+
+CREATE TABLE orders (
+    seq INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL, order_id ANY NOT NULL,
+    time_us INTEGER NOT NULL, place INTEGER NOT NULL, ingested_ms INTEGER NOT NULL, created_us INTEGER NOT NULL,
+    open INTEGER NOT NULL, client_order_id ANY NOT NULL, side INTEGER NOT NULL, order_type INTEGER NOT NULL,
+    quantity TEXT NOT NULL, limit_price TEXT, time_in_force INTEGER NOT NULL, status INTEGER NOT NULL,
+    cum_qty TEXT NOT NULL, leaves_qty TEXT NOT NULL, avg_px TEXT, decision_id ANY, strategy INTEGER,
+    UNIQUE (account, venue, symbol, order_id)
+) STRICT;
+CREATE INDEX orders_time ON orders (time_us, place);
+CREATE INDEX orders_account ON orders (account, time_us, place);
+CREATE INDEX orders_symbol ON orders (symbol, time_us, place);
+CREATE INDEX orders_account_symbol ON orders (account, symbol, time_us, place);
+-- Open orders are few: these stay small, and a filter by symbol reads at most the open ones.
+CREATE INDEX orders_open_time ON orders (time_us, place) WHERE open = 1;
+CREATE INDEX orders_open_account ON orders (account, time_us, place) WHERE open = 1;
+CREATE INDEX orders_closed ON orders (ingested_ms) WHERE open = 0;
+
+-- Sums since the account's start; the curve holds them as they stood, the totals as they stand.
+CREATE TABLE pnl_totals (
+    account INTEGER NOT NULL, symbol INTEGER NOT NULL, time_us INTEGER NOT NULL,
+    realized TEXT NOT NULL, fees TEXT NOT NULL,
+    PRIMARY KEY (account, symbol)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE pnl_curve (
+    account INTEGER NOT NULL, symbol INTEGER NOT NULL, time_us INTEGER NOT NULL,
+    realized TEXT NOT NULL, fees TEXT NOT NULL, ingested_ms INTEGER NOT NULL,
+    PRIMARY KEY (account, symbol, time_us)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE unrealized_curve (
+    account INTEGER NOT NULL, symbol INTEGER NOT NULL, time_us INTEGER NOT NULL,
+    place INTEGER NOT NULL, unrealized TEXT NOT NULL, ingested_ms INTEGER NOT NULL,
+    PRIMARY KEY (account, symbol, time_us)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE symbol_stats (
+    account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL,
+    fills INTEGER NOT NULL, volume TEXT NOT NULL, turnover TEXT NOT NULL, realized TEXT NOT NULL,
+    position TEXT NOT NULL, trip_net TEXT NOT NULL, round_trips INTEGER NOT NULL, round_trips_won INTEGER NOT NULL,
+    slippage_sum REAL NOT NULL, slippage_weight REAL NOT NULL,
+    PRIMARY KEY (account, venue, symbol)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE symbol_fees (
+    account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL, currency TEXT NOT NULL,
+    total TEXT NOT NULL,
+    PRIMARY KEY (account, venue, symbol, currency)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE accounts (
+    account INTEGER PRIMARY KEY,
+    currency TEXT, fee_currency TEXT, session_id TEXT, source TEXT, starting_equity TEXT,
+    equity TEXT, metrics_us INTEGER, held TEXT NOT NULL, as_of_us INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE risk_metrics (
+    seq INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL, time_us INTEGER NOT NULL, place INTEGER NOT NULL, ingested_ms INTEGER NOT NULL,
+    event_id ANY NOT NULL, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX risk_metrics_account ON risk_metrics (account, time_us, place);
+
+CREATE TABLE alerts (
+    seq INTEGER PRIMARY KEY,
+    time_us INTEGER NOT NULL, place INTEGER NOT NULL, ingested_ms INTEGER NOT NULL,
+    severity INTEGER NOT NULL, account INTEGER, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX alerts_time ON alerts (time_us, place);
+CREATE INDEX alerts_severity ON alerts (severity, time_us, place);
+CREATE INDEX alerts_account ON alerts (account, time_us, place);
+CREATE INDEX alerts_account_severity ON alerts (account, severity, time_us, place);
+
+CREATE TABLE signals (
+    seq INTEGER PRIMARY KEY,
+    time_us INTEGER NOT NULL, place INTEGER NOT NULL, ingested_ms INTEGER NOT NULL,
+    symbol INTEGER NOT NULL, event_id ANY NOT NULL, body TEXT NOT NULL
+) STRICT;
+CREATE INDEX signals_time ON signals (time_us, place);

@@ -1,0 +1,134 @@
+//! The PnL curve as it is written: cumulative realised PnL and commissions of
+//! each symbol and of the whole account, one row for each time with a report.
+//!
+//! A curve's clock never goes back: a report with an earlier time than its
+//! curve's newest lands at that newest time. So each row is the state after
+//! some first part of the reports in the order of the log, never a mixture, and
+//! the last row holds them all.
+//!
+//! Not here: reading it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
+use rust_decimal::Decimal;
+use tapedeck_contracts::events::{ExecutionReport, RiskMetrics};
+
+use super::{
+    codec::{self, exact_sum},
+    names::Names,
+    reports::Series,
+    stats::too_large,
+};
+use crate::Result;
+
+/// The symbol that stands for the whole account.
+pub(super) const WHOLE_ACCOUNT: i64 = 0;
+
+/// The curves that a batch touches.
+#[derive(Default)]
+pub(super) struct Curves {
+    /// As they stand, by (account, symbol).
+    totals: BTreeMap<(i64, i64), Total>,
+    /// New points, by (account, symbol, time).
+    points: BTreeMap<(i64, i64, i64), (Decimal, Decimal)>,
+}
+
+#[derive(Clone, Copy)]
+struct Total {
+    time_us: i64,
+    realized: Decimal,
+    fees: Decimal,
+}
+
+impl Curves {
+    /// Adds a report to the curves of its symbol and its account. A commission
+    /// in another currency than the account's is in neither.
+    pub(super) fn report(
+        &mut self,
+        conn: &Connection,
+        series: Series,
+        report: &ExecutionReport,
+        own_currency: bool,
+    ) -> Result<()> {
+        let fees = if own_currency { *report.costs.commission } else { Decimal::ZERO };
+        for symbol in [series.symbol, WHOLE_ACCOUNT] {
+            let key = (series.account, symbol);
+            let mut total = match self.totals.get(&key) {
+                Some(total) => *total,
+                None => load(conn, key)?,
+            };
+            let sums = exact_sum(total.realized, *report.pnl.realized).zip(exact_sum(total.fees, fees));
+            (total.realized, total.fees) = sums.ok_or_else(|| too_large(report))?;
+            total.time_us = total.time_us.max(report.timestamp.micros());
+            self.totals.insert(key, total);
+            self.points.insert((key.0, key.1, total.time_us), (total.realized, total.fees));
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(self, conn: &Connection, ingested_ms: i64) -> Result<()> {
+        let mut put = conn.prepare_cached(
+            "INSERT OR REPLACE INTO pnl_curve (account, symbol, time_us, realized, fees, ingested_ms) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        for ((account, symbol, time_us), (realized, fees)) in self.points {
+            put.execute(params![account, symbol, time_us, codec::text(realized), codec::text(fees), ingested_ms])?;
+        }
+        let mut put = conn.prepare_cached(
+            "INSERT OR REPLACE INTO pnl_totals (account, symbol, time_us, realized, fees) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?;
+        for ((account, symbol), total) in self.totals {
+            put.execute(params![account, symbol, total.time_us, codec::text(total.realized), codec::text(total.fees)])?;
+        }
+        Ok(())
+    }
+}
+
+fn load(conn: &Connection, (account, symbol): (i64, i64)) -> Result<Total> {
+    let mut statement =
+        conn.prepare_cached("SELECT time_us, realized, fees FROM pnl_totals WHERE account = ?1 AND symbol = ?2")?;
+    let mut rows = statement.query(params![account, symbol])?;
+    match rows.next()? {
+        Some(row) => {
+            Ok(Total { time_us: row.get(0)?, realized: codec::decimal(row, 1)?, fees: codec::decimal(row, 2)? })
+        }
+        None => Ok(Total { time_us: i64::MIN, realized: Decimal::ZERO, fees: Decimal::ZERO }),
+    }
+}
+
+/// Writes what is held at the metrics: the account's sum, each held symbol, and
+/// a zero for each symbol of `held_before` that is held no more. Returns the
+/// symbols held now.
+pub(super) fn unrealized(
+    conn: &Connection,
+    names: &mut Names,
+    metrics: &RiskMetrics,
+    at: (i64, i64, i64),
+    held_before: &[i64],
+) -> Result<Option<Vec<i64>>> {
+    let (account, place, ingested_ms) = at;
+    let mut by_symbol = BTreeMap::from([(WHOLE_ACCOUNT, Decimal::ZERO)]);
+    by_symbol.extend(held_before.iter().map(|symbol| (*symbol, Decimal::ZERO)));
+    let mut held = Vec::with_capacity(metrics.positions.len());
+    for position in &metrics.positions {
+        let symbol = names.intern(conn, &position.symbol)?;
+        if !held.contains(&symbol) {
+            held.push(symbol);
+        }
+        for key in [symbol, WHOLE_ACCOUNT] {
+            let sum = by_symbol.entry(key).or_default();
+            let Some(more) = exact_sum(*sum, *position.unrealized_pnl) else { return Ok(None) };
+            *sum = more;
+        }
+    }
+    let mut put = conn.prepare_cached(
+        "INSERT INTO unrealized_curve (account, symbol, time_us, place, unrealized, ingested_ms) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET place = excluded.place, \
+         unrealized = excluded.unrealized, ingested_ms = excluded.ingested_ms WHERE excluded.place >= place",
+    )?;
+    for (symbol, sum) in by_symbol {
+        put.execute(params![account, symbol, metrics.timestamp.micros(), place, codec::text(sum), ingested_ms])?;
+    }
+    Ok(Some(held))
+}

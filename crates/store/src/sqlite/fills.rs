@@ -1,0 +1,122 @@
+//! Reports with a fill, newest first or by execution number. Every set of
+//! filters has an index that is already in the order of the answer.
+//!
+//! Not here: how reports are kept.
+
+use rusqlite::{Connection, named_params, params};
+use tapedeck_contracts::{Dec, Timestamp};
+
+use super::{codec, names::Names};
+use crate::{FillRow, FillsQuery, Result};
+
+const COLUMNS: &str = "time_us, place, fill_id, execution_number, event_id, exec_type, account, venue, symbol, side, \
+     last_qty, last_px, liquidity, commission, currency, slippage_bps, realized, order_id, client_order_id, status, \
+     decision_id, strategy";
+
+/// The query for these filters.
+pub(super) fn sql(account: bool, symbol: bool, venue: bool) -> String {
+    let index = match (account, symbol, venue) {
+        (false, false, false) => "fills_time",
+        (true, false, false) => "fills_account",
+        (false, true, false) => "fills_symbol",
+        (false, false, true) => "fills_venue",
+        (true, true, false) => "fills_account_symbol",
+        (true, false, true) => "fills_account_venue",
+        (false, true, true) => "fills_symbol_venue",
+        (true, true, true) => "fills_account_symbol_venue",
+    };
+    let mut sql = format!(
+        "SELECT {COLUMNS} FROM exec_reports INDEXED BY {index} WHERE fill_id IS NOT NULL \
+         AND time_us >= :from_us AND (time_us, place) < (:before_us, :before_place)"
+    );
+    for (wanted, condition) in
+        [(account, " AND account = :account"), (symbol, " AND symbol = :symbol"), (venue, " AND venue = :venue")]
+    {
+        if wanted {
+            sql.push_str(condition);
+        }
+    }
+    sql.push_str(" ORDER BY time_us DESC, place DESC LIMIT :limit");
+    sql
+}
+
+/// Fills, newest first.
+pub(super) fn fills(conn: &Connection, names: &mut Names, query: &FillsQuery) -> Result<Vec<FillRow>> {
+    let Some(account) = names.filter(conn, query.account.as_deref())? else { return Ok(Vec::new()) };
+    let Some(symbol) = names.filter(conn, query.symbol.as_deref())? else { return Ok(Vec::new()) };
+    let Some(venue) = names.filter(conn, query.venue.as_deref())? else { return Ok(Vec::new()) };
+    let from_us = codec::lower_end(query.from);
+    let (before_us, before_place) = codec::upper_end(query.to, query.after);
+    let limit = codec::limit(query.limit);
+    let mut statement = conn.prepare_cached(&sql(account.is_some(), symbol.is_some(), venue.is_some()))?;
+    codec::bind(
+        &mut statement,
+        named_params! {
+            ":account": account, ":symbol": symbol, ":venue": venue, ":from_us": from_us, ":before_us": before_us,
+            ":before_place": before_place, ":limit": limit,
+        },
+    )?;
+    read(conn, names, statement.raw_query(), query.limit)
+}
+
+/// TRADE is the second word of the list of exec types.
+pub(super) const EXECUTIONS_AFTER: &str = "execution_number IS NOT NULL AND exec_type = 1 AND account = ?1 \
+     AND execution_number > ?2 ORDER BY execution_number LIMIT ?3";
+
+/// The query behind [`executions`].
+pub(super) fn executions_sql() -> String {
+    format!("SELECT {COLUMNS} FROM exec_reports INDEXED BY executions WHERE {EXECUTIONS_AFTER}")
+}
+
+/// TRADE fills with a number above `after`, by number.
+pub(super) fn executions(
+    conn: &Connection,
+    names: &mut Names,
+    account: &str,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<FillRow>> {
+    let Some(account) = names.find(conn, account)? else { return Ok(Vec::new()) };
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let mut statement = conn.prepare_cached(&executions_sql())?;
+    let rows = statement.query(params![account, after, codec::limit(limit)])?;
+    read(conn, names, rows, limit)
+}
+
+fn read(conn: &Connection, names: &mut Names, mut rows: rusqlite::Rows<'_>, limit: usize) -> Result<Vec<FillRow>> {
+    // A page of the API at most is set aside at once; the rest grows.
+    let mut fills = Vec::with_capacity(limit.min(1_000));
+    while let Some(row) = rows.next()? {
+        fills.push(fill(conn, names, row)?);
+    }
+    Ok(fills)
+}
+
+fn fill(conn: &Connection, names: &mut Names, row: &rusqlite::Row<'_>) -> Result<FillRow> {
+    let mut name = |column| -> Result<String> { Ok(names.name(conn, row.get(column)?)?.to_string()) };
+    let time_us = row.get(0)?;
+    Ok(FillRow {
+        key: codec::key(time_us, row.get(1)?),
+        fill_id: codec::id(row, 2)?,
+        execution_number: row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+        event_id: codec::id(row, 4)?,
+        exec_type: codec::word(codec::EXEC_TYPES, row, 5)?,
+        timestamp: Timestamp::from_micros(time_us),
+        account: name(6)?,
+        venue: name(7)?,
+        symbol: name(8)?,
+        side: codec::word(codec::SIDES, row, 9)?,
+        quantity: Dec(codec::decimal(row, 10)?),
+        price: Dec(codec::decimal(row, 11)?),
+        liquidity: codec::word(codec::LIQUIDITIES, row, 12)?,
+        commission: Dec(codec::decimal(row, 13)?),
+        currency: name(14)?,
+        slippage_bps: row.get(15)?,
+        realized_pnl: Dec(codec::decimal(row, 16)?),
+        order_id: codec::id(row, 17)?,
+        client_order_id: codec::id(row, 18)?,
+        order_status: codec::word(codec::STATUSES, row, 19)?,
+        decision_id: codec::optional_id(row, 20)?,
+        strategy_id: row.get::<_, Option<i64>>(21)?.map(|_| name(21)).transpose()?,
+    })
+}

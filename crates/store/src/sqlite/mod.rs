@@ -1,0 +1,186 @@
+//! The store on SQLite: one file, one writer, a few readers. What `apply` keeps
+//! is visible in one transaction together with the offsets it came from.
+//!
+//! Not here: the trait, and the reasons of its promises.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tapedeck_contracts::events::{Alert, RiskMetrics};
+
+use self::names::Names;
+use crate::{
+    AccountRow, AlertsQuery, Applied, Batch, FillRow, FillsQuery, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery,
+    Result, Resume, Retention, Store, StoreError, SymbolStats,
+};
+
+mod alerts;
+mod apply;
+mod codec;
+mod curves;
+mod failure;
+mod fills;
+mod ids;
+mod names;
+mod orders;
+mod pnl;
+mod reports;
+mod retention;
+mod risk;
+mod schema;
+mod stats;
+mod totals;
+
+/// The file's name inside a data folder.
+pub const FILE_NAME: &str = "store.db";
+
+/// Readers side by side. Queries are short and bound by the processor: more
+/// than this only wait for a core, and each keeps a cache of pages.
+const READERS: usize = 4;
+
+/// How the store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqliteConfig {
+    /// How long to wait for another writer, or for a free reader, before the
+    /// call fails as transient.
+    pub busy_timeout: Duration,
+}
+
+impl Default for SqliteConfig {
+    /// Half of the 10 s that a call to a store may take.
+    fn default() -> Self {
+        Self { busy_timeout: Duration::from_secs(5) }
+    }
+}
+
+/// A store in one SQLite file.
+pub struct SqliteStore {
+    path: PathBuf,
+    writer: Mutex<Handle>,
+    readers: Mutex<Vec<Handle>>,
+    reader_free: Condvar,
+    config: SqliteConfig,
+}
+
+/// A connection and what it knows of the dictionary.
+struct Handle {
+    conn: Connection,
+    names: Names,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it where it is missing, and brings its tables to
+    /// this version under a lock. Where `path` is a folder, the file is
+    /// `store.db` in it.
+    ///
+    /// # Errors
+    /// Fatal where the file is damaged, not writable, or written by a newer
+    /// version; transient where another process holds it too long.
+    pub fn open(path: &Path, config: SqliteConfig) -> Result<Arc<Self>> {
+        let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
+        let writer = Handle { conn: schema::open_writer(&path, config.busy_timeout)?, names: Names::default() };
+        let readers = (0..READERS)
+            .map(|_| Ok(Handle { conn: schema::open_reader(&path, config.busy_timeout)?, names: Names::default() }))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Arc::new(Self {
+            path,
+            writer: Mutex::new(writer),
+            readers: Mutex::new(readers),
+            reader_free: Condvar::new(),
+            config,
+        }))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&mut Handle) -> Result<T>) -> Result<T> {
+        // A panic inside rolled its transaction back: the connection is sound.
+        work(&mut locked(&self.writer))
+    }
+
+    /// Runs a query on one snapshot of the store.
+    fn read<T>(&self, work: impl FnOnce(&Connection, &mut Names) -> Result<T>) -> Result<T> {
+        let mut reader = Borrowed { pool: self, handle: Some(self.take_reader()?) };
+        let handle = reader.handle.as_mut().expect("invariant: held until drop");
+        let snapshot = handle.conn.transaction()?;
+        work(&snapshot, &mut handle.names)
+    }
+
+    fn take_reader(&self) -> Result<Handle> {
+        let (mut free, _) = self
+            .reader_free
+            .wait_timeout_while(locked(&self.readers), self.config.busy_timeout, |free| free.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        free.pop().ok_or_else(|| StoreError::Transient(format!("all {READERS} readers of the store are busy")))
+    }
+}
+
+/// A reader that goes back to its pool, also when a query panics.
+struct Borrowed<'a> {
+    pool: &'a SqliteStore,
+    handle: Option<Handle>,
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        locked(&self.pool.readers).extend(self.handle.take());
+        self.pool.reader_free.notify_one();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store for SqliteStore {
+    fn apply(&self, batch: &Batch) -> Result<Applied> {
+        self.write(|writer| apply::apply(writer, batch))
+    }
+
+    fn resume(&self, group: &str, partitions: &[(Arc<str>, u32)]) -> Result<Vec<Resume>> {
+        self.read(|conn, _| apply::resume(conn, group, partitions))
+    }
+
+    fn fills(&self, query: &FillsQuery) -> Result<Vec<FillRow>> {
+        self.read(|conn, names| fills::fills(conn, names, query))
+    }
+
+    fn executions(&self, account: &str, after: u64, limit: usize) -> Result<Vec<FillRow>> {
+        self.read(|conn, names| fills::executions(conn, names, account, after, limit))
+    }
+
+    fn orders(&self, query: &OrdersQuery) -> Result<Vec<OrderRow>> {
+        self.read(|conn, names| orders::orders(conn, names, query))
+    }
+
+    fn pnl(&self, query: &PnlQuery) -> Result<Vec<PnlPoint>> {
+        self.read(|conn, names| pnl::pnl(conn, names, query))
+    }
+
+    fn latest_risk(&self, account: Option<&str>) -> Result<Vec<RiskMetrics>> {
+        self.read(|conn, names| risk::latest(conn, names, account))
+    }
+
+    fn accounts(&self) -> Result<Vec<AccountRow>> {
+        self.read(totals::accounts)
+    }
+
+    fn symbol_stats(&self, account: Option<&str>) -> Result<Vec<SymbolStats>> {
+        self.read(|conn, names| stats::symbol_stats(conn, names, account))
+    }
+
+    fn alerts(&self, query: &AlertsQuery) -> Result<Vec<(PageKey, Alert)>> {
+        self.read(|conn, names| alerts::alerts(conn, names, query))
+    }
+
+    fn enforce_retention(&self, rules: &[Retention], now_ms: i64) -> Result<u64> {
+        self.write(|writer| retention::enforce(&mut writer.conn, rules, now_ms))
+    }
+}

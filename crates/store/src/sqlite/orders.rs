@@ -1,0 +1,161 @@
+//! Orders as they stand: the newest report of each, in the order of the log.
+//!
+//! Not here: the reports themselves.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, named_params, params};
+use tapedeck_contracts::{
+    Dec, Timestamp,
+    events::{ExecutionReport, OrderStatus},
+};
+
+use super::{
+    codec::{self, Id, code},
+    names::Names,
+    reports::Series,
+};
+use crate::{OrderRow, OrdersQuery, Result};
+
+/// The orders that a batch touches, each with its newest report in it.
+#[derive(Default)]
+pub(super) struct Orders<'a>(BTreeMap<(Series, Id<'a>), Newest<'a>>);
+
+struct Newest<'a> {
+    report: &'a ExecutionReport,
+    place: i64,
+    /// Time of the first report in the batch; an order that is stored keeps its own.
+    created_us: i64,
+}
+
+impl<'a> Orders<'a> {
+    pub(super) fn report(&mut self, series: Series, report: &'a ExecutionReport, place: i64) {
+        let created_us = report.timestamp.micros();
+        let newest = Newest { report, place, created_us };
+        self.0
+            .entry((series, Id::of(&report.order.order_id)))
+            .and_modify(|known| (known.report, known.place) = (report, place))
+            .or_insert(newest);
+    }
+
+    pub(super) fn flush(self, conn: &Connection, names: &mut Names, ingested_ms: i64) -> Result<()> {
+        let mut put = conn.prepare_cached(
+            "INSERT INTO orders (account, venue, symbol, order_id, time_us, place, ingested_ms, created_us, open, \
+             client_order_id, side, order_type, quantity, limit_price, time_in_force, status, cum_qty, leaves_qty, \
+             avg_px, decision_id, strategy) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+             ?16, ?17, ?18, ?19, ?20, ?21) ON CONFLICT DO UPDATE SET time_us = excluded.time_us, \
+             place = excluded.place, ingested_ms = excluded.ingested_ms, open = excluded.open, \
+             client_order_id = excluded.client_order_id, side = excluded.side, order_type = excluded.order_type, \
+             quantity = excluded.quantity, limit_price = excluded.limit_price, \
+             time_in_force = excluded.time_in_force, status = excluded.status, cum_qty = excluded.cum_qty, \
+             leaves_qty = excluded.leaves_qty, avg_px = excluded.avg_px, decision_id = excluded.decision_id, \
+             strategy = excluded.strategy",
+        )?;
+        for ((series, order_id), newest) in self.0 {
+            let (report, order) = (newest.report, &newest.report.order);
+            let strategy = report.strategy_id.as_deref().map(|name| names.intern(conn, name)).transpose()?;
+            put.execute(params![
+                series.account,
+                series.venue,
+                series.symbol,
+                order_id,
+                report.timestamp.micros(),
+                newest.place,
+                ingested_ms,
+                newest.created_us,
+                is_open(order.status),
+                Id::of(&order.client_order_id),
+                code(codec::SIDES, &order.side),
+                code(codec::ORDER_TYPES, &order.order_type),
+                codec::text(*order.quantity),
+                order.limit_price.map(|price| codec::text(*price)),
+                code(codec::TIMES_IN_FORCE, &order.time_in_force),
+                code(codec::STATUSES, &order.status),
+                codec::text(*order.cum_qty),
+                codec::text(*order.leaves_qty),
+                order.avg_px.map(|price| codec::text(*price)),
+                report.decision_id.as_deref().map(Id::of),
+                strategy,
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+fn is_open(status: OrderStatus) -> bool {
+    matches!(status, OrderStatus::New | OrderStatus::PartiallyFilled)
+}
+
+/// The query for these filters. Parameters that a variant does not name are not bound.
+pub(super) fn sql(account: bool, symbol: bool, open_only: bool) -> String {
+    let mut sql = String::from(
+        "SELECT time_us, place, order_id, client_order_id, account, venue, symbol, side, order_type, quantity, \
+         limit_price, time_in_force, status, cum_qty, leaves_qty, avg_px, decision_id, strategy, created_us \
+         FROM orders INDEXED BY ",
+    );
+    sql.push_str(match (open_only, account, symbol) {
+        (true, false, _) => "orders_open_time",
+        (true, true, _) => "orders_open_account",
+        (false, false, false) => "orders_time",
+        (false, true, false) => "orders_account",
+        (false, false, true) => "orders_symbol",
+        (false, true, true) => "orders_account_symbol",
+    });
+    sql.push_str(" WHERE (time_us, place) < (:before_us, :before_place)");
+    for (wanted, condition) in
+        [(account, " AND account = :account"), (symbol, " AND symbol = :symbol"), (open_only, " AND open = 1")]
+    {
+        if wanted {
+            sql.push_str(condition);
+        }
+    }
+    sql.push_str(" ORDER BY time_us DESC, place DESC LIMIT :limit");
+    sql
+}
+
+/// Orders, newest update first.
+pub(super) fn orders(conn: &Connection, names: &mut Names, query: &OrdersQuery) -> Result<Vec<OrderRow>> {
+    let Some(account) = names.filter(conn, query.account.as_deref())? else { return Ok(Vec::new()) };
+    let Some(symbol) = names.filter(conn, query.symbol.as_deref())? else { return Ok(Vec::new()) };
+    let (before_us, before_place) = codec::upper_end(None, query.after);
+    let limit = codec::limit(query.limit);
+    let mut statement = conn.prepare_cached(&sql(account.is_some(), symbol.is_some(), query.open_only))?;
+    super::codec::bind(
+        &mut statement,
+        named_params! {
+            ":account": account, ":symbol": symbol, ":before_us": before_us, ":before_place": before_place,
+            ":limit": limit,
+        },
+    )?;
+    let mut rows = statement.raw_query();
+    let mut orders = Vec::with_capacity(query.limit.min(1_000));
+    while let Some(row) = rows.next()? {
+        orders.push(order(conn, names, row)?);
+    }
+    Ok(orders)
+}
+
+fn order(conn: &Connection, names: &mut Names, row: &rusqlite::Row<'_>) -> Result<OrderRow> {
+    let mut name = |column| -> Result<String> { Ok(names.name(conn, row.get(column)?)?.to_string()) };
+    Ok(OrderRow {
+        key: codec::key(row.get(0)?, row.get(1)?),
+        order_id: codec::id(row, 2)?,
+        client_order_id: codec::id(row, 3)?,
+        account: name(4)?,
+        venue: name(5)?,
+        symbol: name(6)?,
+        side: codec::word(codec::SIDES, row, 7)?,
+        order_type: codec::word(codec::ORDER_TYPES, row, 8)?,
+        quantity: Dec(codec::decimal(row, 9)?),
+        limit_price: codec::optional_decimal(row, 10)?.map(Dec),
+        time_in_force: codec::word(codec::TIMES_IN_FORCE, row, 11)?,
+        status: codec::word(codec::STATUSES, row, 12)?,
+        cum_qty: Dec(codec::decimal(row, 13)?),
+        leaves_qty: Dec(codec::decimal(row, 14)?),
+        avg_px: codec::optional_decimal(row, 15)?.map(Dec),
+        decision_id: codec::optional_id(row, 16)?,
+        strategy_id: row.get::<_, Option<i64>>(17)?.map(|_| name(17)).transpose()?,
+        created_at: Timestamp::from_micros(row.get(18)?),
+        updated_at: Timestamp::from_micros(row.get(0)?),
+    })
+}

@@ -1,0 +1,234 @@
+//! Execution reports: the row, the fill's own uniqueness, and what the report
+//! adds to orders, statistics and curves.
+//!
+//! Not here: how orders, statistics and curves are kept.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tapedeck_contracts::events::{Costs, ExecutionReport, Fill, Order, Pnl, Reason};
+
+use super::{
+    apply::{Step, poison},
+    codec::{self, Id, code},
+    ids::Digest,
+    stats::Replaced,
+};
+use crate::{Result, Row};
+
+/// Who, where, what: the numbers of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Series {
+    pub(super) account: i64,
+    pub(super) venue: i64,
+    pub(super) symbol: i64,
+}
+
+/// Keeps a report whose event id is new. False: it repeats a fill that is kept.
+pub(super) fn keep<'a>(step: &mut Step<'a>, row: &'a Row, report: &'a ExecutionReport) -> Result<bool> {
+    let series = Series {
+        account: step.names.intern(step.conn, &report.account)?,
+        venue: step.names.intern(step.conn, &report.venue)?,
+        symbol: step.names.intern(step.conn, &report.symbol)?,
+    };
+    if let Some(fill) = &report.fill
+        && is_repeated(step.conn, series, report, fill)?
+    {
+        return Ok(false);
+    }
+    let place = codec::place(&row.origin)?;
+    let seq = insert(step, row, report, series, place)?;
+    if let Some(fill) = &report.fill {
+        remember_fill(step.conn, series, report, fill, seq)?;
+    }
+    let replaced = match &report.fill {
+        Some(fill) => replaced(step.conn, series, fill)?,
+        None => None,
+    };
+    let own_currency = step.accounts.report(step.conn, series.account, report)?;
+    step.stats.report(step.conn, series, report, replaced, own_currency)?;
+    step.curves.report(step.conn, series, report, own_currency)?;
+    step.orders.report(series, report, place);
+    Ok(true)
+}
+
+/// Whether the fill is there already with the same content.
+fn is_repeated(conn: &Connection, series: Series, report: &ExecutionReport, fill: &Fill) -> Result<bool> {
+    let known: Option<i64> = conn
+        .prepare_cached(
+            "SELECT content FROM fill_ids WHERE account = ?1 AND venue = ?2 AND symbol = ?3 AND fill_id = ?4",
+        )?
+        .query_row(params![series.account, series.venue, series.symbol, Id::of(&fill.fill_id)], |row| row.get(0))
+        .optional()?;
+    match known {
+        None => Ok(false),
+        Some(known) if known == content(report) => Ok(true),
+        Some(_) => Err(poison(format!(
+            "fill `{}` of {} on {} {} is there already and says something else: a fill is reported once; correct it \
+             with TRADE_CORRECT or TRADE_CANCEL, under a fill_id of its own",
+            fill.fill_id, report.account, report.venue, report.symbol
+        ))),
+    }
+}
+
+fn remember_fill(conn: &Connection, series: Series, report: &ExecutionReport, fill: &Fill, seq: i64) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO fill_ids (account, venue, symbol, fill_id, content, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![series.account, series.venue, series.symbol, Id::of(&fill.fill_id), content(report), seq])?;
+    Ok(())
+}
+
+/// The fill that a correction or a cancel names, while its row is kept.
+fn replaced(conn: &Connection, series: Series, fill: &Fill) -> Result<Option<Replaced>> {
+    let Some(named) = &fill.ref_fill_id else { return Ok(None) };
+    let mut statement = conn.prepare_cached(
+        "SELECT side, last_qty, last_px FROM exec_reports WHERE fill_id = ?4 AND seq = (SELECT seq FROM fill_ids \
+         WHERE account = ?1 AND venue = ?2 AND symbol = ?3 AND fill_id = ?4)",
+    )?;
+    let mut rows = statement.query(params![series.account, series.venue, series.symbol, Id::of(named)])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(Replaced {
+        side: codec::word(codec::SIDES, row, 0)?,
+        quantity: codec::decimal(row, 1)?,
+        price: codec::decimal(row, 2)?,
+    }))
+}
+
+fn insert(step: &mut Step<'_>, row: &Row, report: &ExecutionReport, series: Series, place: i64) -> Result<i64> {
+    let (conn, order) = (step.conn, &report.order);
+    let strategy = report.strategy_id.as_deref().map(|name| step.names.intern(conn, name)).transpose()?;
+    let currency = step.names.intern(conn, &report.costs.currency)?;
+    let fill = report.fill.as_ref();
+    let number = fill.and_then(|fill| fill.execution_number);
+    let number = number.map(i64::try_from).transpose().map_err(|_| poison("$.fill.execution_number is beyond 2^63"))?;
+    let reason = report.reason.as_ref().map(|reason| serde_json::to_string(reason).unwrap_or_default());
+    conn.prepare_cached(
+        "INSERT INTO exec_reports (time_us, place, ingested_ms, account, venue, symbol, strategy, exec_type, event_id, \
+         decision_id, order_id, client_order_id, side, order_type, quantity, limit_price, time_in_force, status, \
+         cum_qty, leaves_qty, avg_px, fill_id, execution_number, last_qty, last_px, liquidity, ref_fill_id, \
+         commission, currency, slippage_bps, realized, unrealized, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
+         ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, \
+         ?31, ?32, ?33)",
+    )?
+    .execute(params![
+        report.timestamp.micros(),
+        place,
+        step.ingested_ms,
+        series.account,
+        series.venue,
+        series.symbol,
+        strategy,
+        code(codec::EXEC_TYPES, &report.exec_type),
+        Id::of(row.event_id.as_str()),
+        report.decision_id.as_deref().map(Id::of),
+        Id::of(&order.order_id),
+        Id::of(&order.client_order_id),
+        code(codec::SIDES, &order.side),
+        code(codec::ORDER_TYPES, &order.order_type),
+        codec::text(*order.quantity),
+        order.limit_price.map(|price| codec::text(*price)),
+        code(codec::TIMES_IN_FORCE, &order.time_in_force),
+        code(codec::STATUSES, &order.status),
+        codec::text(*order.cum_qty),
+        codec::text(*order.leaves_qty),
+        order.avg_px.map(|price| codec::text(*price)),
+        fill.map(|fill| Id::of(&fill.fill_id)),
+        number,
+        fill.map(|fill| codec::text(*fill.last_qty)),
+        fill.map(|fill| codec::text(*fill.last_px)),
+        fill.map(|fill| code(codec::LIQUIDITIES, &fill.liquidity)),
+        fill.and_then(|fill| fill.ref_fill_id.as_deref()).map(Id::of),
+        codec::text(*report.costs.commission),
+        currency,
+        report.costs.slippage_bps,
+        codec::text(*report.pnl.realized),
+        codec::text(*report.pnl.unrealized),
+        reason,
+    ])?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// A hash of all that a report says, but its event id and schema version. Every
+/// field is named, so that a new one is not forgotten.
+fn content(report: &ExecutionReport) -> i64 {
+    let ExecutionReport {
+        event_id: _,
+        schema_version: _,
+        timestamp,
+        account: _,
+        venue: _,
+        symbol: _,
+        exec_type,
+        decision_id,
+        strategy_id,
+        order,
+        fill,
+        costs,
+        pnl,
+        reason,
+    } = report;
+    let mut digest = Digest::default();
+    digest.number(timestamp.micros());
+    digest.number(code(codec::EXEC_TYPES, exec_type));
+    optional(&mut digest, decision_id.as_deref());
+    optional(&mut digest, strategy_id.as_deref());
+    of_order(&mut digest, order);
+    of_fill(&mut digest, fill.as_ref());
+    let Costs { commission, currency, slippage_bps } = costs;
+    money(&mut digest, Some(commission));
+    digest.text(currency);
+    // Positive and negative zero are one number.
+    digest.number((slippage_bps.map_or(f64::NAN, |bps| bps + 0.0)).to_bits().cast_signed());
+    let Pnl { realized, unrealized } = pnl;
+    money(&mut digest, Some(realized));
+    money(&mut digest, Some(unrealized));
+    let Reason { code, text } = reason.clone().unwrap_or(Reason { code: String::new(), text: String::new() });
+    digest.text(&code);
+    digest.text(&text);
+    digest.finish()
+}
+
+fn of_order(digest: &mut Digest, order: &Order) {
+    let Order {
+        order_id,
+        client_order_id,
+        side,
+        order_type,
+        quantity,
+        limit_price,
+        time_in_force,
+        status,
+        cum_qty,
+        leaves_qty,
+        avg_px,
+    } = order;
+    digest.text(order_id);
+    digest.text(client_order_id);
+    digest.number(code(codec::SIDES, side));
+    digest.number(code(codec::ORDER_TYPES, order_type));
+    digest.number(code(codec::TIMES_IN_FORCE, time_in_force));
+    digest.number(code(codec::STATUSES, status));
+    for value in [Some(quantity), limit_price.as_ref(), Some(cum_qty), Some(leaves_qty), avg_px.as_ref()] {
+        money(digest, value);
+    }
+}
+
+fn of_fill(digest: &mut Digest, fill: Option<&Fill>) {
+    let Some(Fill { fill_id: _, execution_number, last_qty, last_px, liquidity, ref_fill_id }) = fill else { return };
+    digest.number(execution_number.map_or(-1, u64::cast_signed));
+    money(digest, Some(last_qty));
+    money(digest, Some(last_px));
+    digest.number(code(codec::LIQUIDITIES, liquidity));
+    optional(digest, ref_fill_id.as_deref());
+}
+
+fn optional(digest: &mut Digest, text: Option<&str>) {
+    digest.number(i64::from(text.is_some()));
+    digest.text(text.unwrap_or_default());
+}
+
+/// Two decimals of the same value have the same text: no trailing zeros.
+fn money(digest: &mut Digest, value: Option<&tapedeck_contracts::Dec>) {
+    let value = value.map(|value| value.normalize());
+    digest.number(value.map_or(-1, |value| i64::from(value.scale())));
+    digest.bytes(&value.map_or(0, |value| value.mantissa()).to_le_bytes());
+}

@@ -1,0 +1,188 @@
+//! Accounts: what their sessions, reports and metrics say of them.
+//!
+//! Not here: risk metrics in full.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use rust_decimal::Decimal;
+use tapedeck_contracts::{
+    Dec, Timestamp,
+    events::{Envelope, ExecutionReport, ForwardTest, RiskMetrics, portfolio::ForwardTestKind},
+};
+
+use super::{codec, names::Names};
+use crate::{AccountRow, Result};
+
+/// The accounts that a batch touches.
+#[derive(Default)]
+pub(super) struct Accounts(BTreeMap<i64, Account>);
+
+#[derive(Default)]
+struct Account {
+    /// As its session or its metrics name it.
+    currency: Option<String>,
+    /// That of its first commission, until it is named.
+    fee_currency: Option<String>,
+    session_id: Option<String>,
+    source: Option<String>,
+    starting_equity: Option<Decimal>,
+    equity: Option<Decimal>,
+    /// Time of the newest metrics.
+    metrics_us: Option<i64>,
+    /// Symbols held at the newest metrics.
+    held: Vec<i64>,
+    as_of_us: Option<i64>,
+}
+
+impl Account {
+    fn seen_at(&mut self, time: Timestamp) {
+        self.as_of_us = self.as_of_us.max(Some(time.micros()));
+    }
+}
+
+impl Accounts {
+    /// Notes a report; says whether its commission is in the account's currency.
+    pub(super) fn report(&mut self, conn: &Connection, account: i64, report: &ExecutionReport) -> Result<bool> {
+        let account = self.get(conn, account)?;
+        account.seen_at(report.timestamp);
+        if account.currency.is_none() && account.fee_currency.is_none() {
+            account.fee_currency = Some(report.costs.currency.clone());
+        }
+        let own = account.currency.as_ref().or(account.fee_currency.as_ref());
+        Ok(own == Some(&report.costs.currency))
+    }
+
+    /// Notes metrics; older ones than the newest change nothing. Returns the
+    /// symbols that were held before, where these are the newest.
+    pub(super) fn metrics(
+        &mut self,
+        conn: &Connection,
+        account: i64,
+        metrics: &RiskMetrics,
+    ) -> Result<Option<Vec<i64>>> {
+        let account = self.get(conn, account)?;
+        account.seen_at(metrics.timestamp);
+        if account.metrics_us > Some(metrics.timestamp.micros()) {
+            return Ok(None);
+        }
+        account.metrics_us = Some(metrics.timestamp.micros());
+        account.equity = Some(*metrics.equity);
+        if metrics.currency.is_some() {
+            account.currency.clone_from(&metrics.currency);
+        }
+        Ok(Some(account.held.clone()))
+    }
+
+    /// Notes what is held at the newest metrics.
+    pub(super) fn hold(&mut self, conn: &Connection, account: i64, held: Vec<i64>) -> Result<()> {
+        self.get(conn, account)?.held = held;
+        Ok(())
+    }
+
+    /// Notes a session that began; of the others nothing is kept but their id.
+    pub(super) fn session(
+        &mut self,
+        conn: &Connection,
+        names: &mut Names,
+        event: &Envelope<ForwardTest>,
+    ) -> Result<()> {
+        let test = &event.data;
+        let (ForwardTestKind::Started, Some(name)) = (test.event, &test.account) else { return Ok(()) };
+        let account = names.intern(conn, name)?;
+        let account = self.get(conn, account)?;
+        account.seen_at(event.timestamp);
+        account.session_id = Some(test.session_id.clone());
+        account.source.clone_from(&test.source);
+        account.starting_equity = test.starting_equity.map(|equity| *equity);
+        if account.equity.is_none() {
+            account.equity = account.starting_equity;
+        }
+        if test.currency.is_some() {
+            account.currency.clone_from(&test.currency);
+        }
+        Ok(())
+    }
+
+    pub(super) fn flush(self, conn: &Connection) -> Result<()> {
+        let mut put = conn.prepare_cached(
+            "INSERT OR REPLACE INTO accounts (account, currency, fee_currency, session_id, source, starting_equity, \
+             equity, metrics_us, held, as_of_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?;
+        for (id, account) in self.0 {
+            let held: Vec<String> = account.held.iter().map(i64::to_string).collect();
+            put.execute(params![
+                id,
+                account.currency,
+                account.fee_currency,
+                account.session_id,
+                account.source,
+                account.starting_equity.map(codec::text),
+                account.equity.map(codec::text),
+                account.metrics_us,
+                held.join(","),
+                account.as_of_us.unwrap_or_default(),
+            ])?;
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, conn: &Connection, account: i64) -> Result<&mut Account> {
+        match self.0.entry(account) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => Ok(unknown.insert(load(conn, account)?)),
+        }
+    }
+}
+
+fn load(conn: &Connection, account: i64) -> Result<Account> {
+    let mut statement = conn.prepare_cached(
+        "SELECT currency, fee_currency, session_id, source, starting_equity, equity, metrics_us, held, as_of_us \
+         FROM accounts WHERE account = ?1",
+    )?;
+    let mut rows = statement.query(params![account])?;
+    let Some(row) = rows.next()? else { return Ok(Account::default()) };
+    let held: String = row.get(7)?;
+    Ok(Account {
+        currency: row.get(0)?,
+        fee_currency: row.get(1)?,
+        session_id: row.get(2)?,
+        source: row.get(3)?,
+        starting_equity: codec::optional_decimal(row, 4)?,
+        equity: codec::optional_decimal(row, 5)?,
+        metrics_us: row.get(6)?,
+        held: held.split(',').filter_map(|symbol| symbol.parse().ok()).collect(),
+        as_of_us: row.get(8)?,
+    })
+}
+
+/// The account's currency: as it was named, else that of its first commission.
+pub(super) fn currency(conn: &Connection, account: i64) -> Result<Option<String>> {
+    let found = conn
+        .prepare_cached("SELECT coalesce(currency, fee_currency) FROM accounts WHERE account = ?1")?
+        .query_row(params![account], |row| row.get(0))
+        .optional()?;
+    Ok(found.flatten())
+}
+
+/// All accounts, by name.
+pub(super) fn accounts(conn: &Connection, names: &mut Names) -> Result<Vec<AccountRow>> {
+    // Every account is asked for: this reads the whole table, a row an account.
+    let mut statement = conn.prepare_cached("SELECT account FROM accounts")?;
+    let ids = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut rows = Vec::with_capacity(ids.len());
+    for id in ids {
+        let account = load(conn, id)?;
+        rows.push(AccountRow {
+            account: names.name(conn, id)?.to_string(),
+            currency: account.currency.or(account.fee_currency),
+            session_id: account.session_id,
+            source: account.source,
+            starting_equity: account.starting_equity.map(Dec),
+            equity: account.equity.map(Dec),
+            as_of: Timestamp::from_micros(account.as_of_us.unwrap_or_default()),
+        });
+    }
+    rows.sort_by(|a, b| a.account.cmp(&b.account));
+    Ok(rows)
+}
