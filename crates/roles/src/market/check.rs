@@ -29,6 +29,9 @@ pub fn check(config: &MarketConfig, sources: &[SourceConfig]) -> Vec<String> {
         if !ids.insert(source.id.as_str()) {
             found.push("this `id` is taken by another source: each needs its own".into());
         }
+        if source.venue.is_empty() || source.venue.len() > 64 {
+            found.push("`venue`: expected a name of 1 to 64 bytes".into());
+        }
         match source.kind {
             SourceKind::File => file_problems(source, &mut found),
             SourceKind::Generator => generator_problems(source, &mut found),
@@ -101,3 +104,6 @@ fn generator_problems(source: &SourceConfig, found: &mut Vec<String>) {
             .push("`path`, `paths`, `columns`, `symbol` and `time_format` belong to a file, not to a generator".into());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,14 +157,20 @@ fn scout(path: &Path, config: &SourceConfig) -> Result<(bool, Option<(i64, Strin
     let mut source = FileSource::bare(path, config, "", None)?;
     let mut last: BTreeMap<String, Timestamp> = BTreeMap::new();
     let mut gaps = Vec::new();
-    let mut bars = false;
+    let (mut bars, mut others) = (false, false);
     for _ in 0..SCOUTED_ROWS {
-        // What is wrong with a row is said when it is read, in its turn.
-        let Ok(Some(event)) = source.next() else { break };
-        bars |= event.data.kind == Some(MarketKind::Bar);
-        if !bars {
+        let event = match source.next() {
+            Ok(Some(event)) => event,
+            Ok(None) => break,
+            // Said when the row is read in its turn, unless nothing goes without it.
+            Err(bad) if !others && likely_interval(&gaps).is_none() => return Err(bad),
+            Err(_) => break,
+        };
+        if event.data.kind != Some(MarketKind::Bar) {
+            others = true;
             continue;
         }
+        bars = true;
         let time = event.data.timestamp;
         if let Some(before) = last.insert(event.data.symbol, time) {
             gaps.push(time.micros() - before.micros());

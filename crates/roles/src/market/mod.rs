@@ -18,6 +18,8 @@ mod pace;
 mod rows;
 mod sequencer;
 mod state;
+#[cfg(test)]
+mod testing;
 mod times;
 
 pub use bad_input::BadInput;
