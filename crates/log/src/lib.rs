@@ -10,9 +10,11 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 
 mod batch;
+pub mod conformance;
 pub mod embedded;
 pub mod error;
 pub mod headers;
+pub mod lag;
 pub mod partitioner;
 
 pub use embedded::{EmbeddedConfig, EmbeddedLog};

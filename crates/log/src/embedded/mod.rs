@@ -13,6 +13,8 @@ use std::{
 
 mod assign;
 mod cache;
+mod change;
+mod compaction;
 mod groups;
 mod maintenance;
 mod member;
@@ -23,7 +25,9 @@ mod shared;
 mod topics;
 mod writer;
 
+pub use self::maintenance::Swept;
 use self::{
+    maintenance::Maintenance,
     member::EmbeddedMember,
     prepare::prepare,
     reader::EmbeddedReader,
@@ -74,12 +78,14 @@ impl Default for EmbeddedConfig {
 /// A log in a folder, of one process.
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
+    maintenance: Arc<Maintenance>,
     threads: Mutex<Threads>,
 }
 
 /// What ends when the log closes.
 struct Threads {
     writer: Option<JoinHandle<()>>,
+    maintenance: Option<JoinHandle<()>>,
     lock: Option<File>,
 }
 
@@ -98,20 +104,34 @@ impl EmbeddedLog {
         let shared = Arc::new(Shared::new(file, config, loaded, queue));
         let writer = Writer::new(Arc::clone(&shared), connection);
         let writer = spawn("log-writer", &shared, move || writer.run(&jobs))?;
-        let threads = Threads { writer: Some(writer), lock: Some(lock) };
-        Ok(Arc::new(Self { shared, threads: Mutex::new(threads) }))
+        let maintenance = Arc::new(Maintenance::new(Arc::clone(&shared)));
+        let sweeper = Arc::clone(&maintenance);
+        let sweeper = spawn("log-maintenance", &shared, move || sweeper.run())?;
+        let threads = Threads { writer: Some(writer), maintenance: Some(sweeper), lock: Some(lock) };
+        Ok(Arc::new(Self { shared, maintenance, threads: Mutex::new(threads) }))
     }
 
     /// Writes what waits, and ends. Later calls fail.
     pub fn close(&self) {
         self.shared.close();
+        self.maintenance.stop();
         *write(&self.shared.queue) = None;
         let mut threads = lock(&self.threads);
-        if let Some(writer) = threads.writer.take() {
+        for thread in [threads.maintenance.take(), threads.writer.take()].into_iter().flatten() {
             // A panic there was told to all who waited.
-            let _ = writer.join();
+            let _ = thread.join();
         }
         threads.lock = None;
+    }
+
+    /// Removes what is older or more than topics keep as of a time (ms since the
+    /// epoch), and compacts, all that can be. The log does it by itself every
+    /// half minute, where there is enough of it.
+    ///
+    /// # Errors
+    /// The log cannot be read or written.
+    pub fn run_retention(&self, now_ms: i64) -> Result<Swept> {
+        self.maintenance.sweep(now_ms, true)
     }
 
     /// Bytes of the log's files.

@@ -275,7 +275,8 @@ pub(crate) fn read_batches(
     Ok(batches)
 }
 
-fn damaged(shared: &Shared, partition: &Partition, base: u64, what: &str) -> LogError {
+/// What a person is told of a batch that cannot be read.
+pub(crate) fn damaged(shared: &Shared, partition: &Partition, base: u64, what: &str) -> LogError {
     LogError::Fatal(format!(
         "the batch of {} at offset {base} in {} is damaged: {what}. Nothing was skipped. Stop tapedeck, copy the \
          folder, then restore a backup; or read on beyond the batch by resetting the group's offset",

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 use super::{EmbeddedConfig, groups::Groups, schema, writer::Job};
 use crate::{GroupOffset, LogError, Result, TopicConfig, TopicPartition, batch::Batch};
@@ -151,6 +151,21 @@ impl Shared {
         // The first reason is the one that helps.
         let _ = self.broken.set(why.to_owned());
         self.bell.ring();
+    }
+
+    /// What an error of the writer's means. After a failed fsync nobody knows
+    /// what is on the disk, and a damaged file must not be written on: then the
+    /// log stops.
+    pub(crate) fn write_failure(&self, error: rusqlite::Error) -> LogError {
+        let stops = matches!(
+            error.sqlite_error_code(),
+            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+        );
+        let error = schema::failure(&self.file, error);
+        if stops {
+            self.break_for_good(&error.to_string());
+        }
+        error
     }
 
     /// From now on every call fails as closed.

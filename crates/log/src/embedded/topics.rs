@@ -11,7 +11,7 @@ use std::{
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
-    schema::{self, failure},
+    schema,
     shared::{Shared, View, read, write},
 };
 use crate::{LogError, Result, TopicConfig};
@@ -19,7 +19,7 @@ use crate::{LogError, Result, TopicConfig};
 /// Makes the topics that are not there; those that are take the new retention.
 /// On the writer's thread.
 pub(crate) fn create(shared: &Shared, connection: &mut Connection, wanted: &[TopicConfig]) -> Result<()> {
-    let failed = |error| failure(&shared.file, error);
+    let failed = |error| shared.write_failure(error);
     let known = read(&shared.topics).clone();
     for config in wanted {
         check(config, known.get(&config.name).map(|topic| topic.partitions.len()))?;

@@ -12,14 +12,12 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::{
     cache::Cache,
+    change::{self, Change, Piece},
     groups::Ticket,
-    maintenance::Change,
-    schema::{failure, row_id},
     shared::{Partition, Shared, lock, write},
     topics,
 };
@@ -58,6 +56,10 @@ pub(crate) struct Write {
     pub(crate) ticket: Option<Ticket>,
 }
 
+/// Batches of one partition, each with the size of its blob.
+type Sealed = (Arc<Partition>, Vec<(Batch, usize)>);
+/// Batches of one partition to be, each with its base offset.
+type Gathered = (Arc<Partition>, Vec<(u64, Segment)>);
 type Waiting = (Write, SyncSender<Result<Vec<u64>>>);
 
 /// The thread's state.
@@ -70,7 +72,7 @@ pub(crate) struct Writer {
 /// What one transaction writes.
 #[derive(Default)]
 struct Staged {
-    batches: Vec<(Arc<Partition>, Vec<(u64, Segment)>)>,
+    batches: Vec<Gathered>,
     by_index: BTreeMap<usize, usize>,
 }
 
@@ -177,16 +179,17 @@ impl Writer {
 
     fn commit(&mut self, staged: Staged, going: &[Waiting]) -> Result<()> {
         let compress = self.shared.config.compress;
-        let mut sealed: Vec<(Arc<Partition>, Vec<(Batch, usize)>)> = Vec::with_capacity(staged.batches.len());
-        let failed = |error| failure(&self.shared.file, error);
+        let mut sealed: Vec<Sealed> = Vec::with_capacity(staged.batches.len());
+        let failed = |error| self.shared.write_failure(error);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         for (partition, batches) in staged.batches {
             let mut kept = Vec::with_capacity(batches.len());
             for (base, segment) in batches {
                 let newest_ms = segment.max_timestamp_ms;
                 let (batch, blob) = segment.seal(base, compress);
-                insert(&transaction, &partition, &batch, newest_ms, &blob).map_err(failed)?;
-                kept.push((batch, blob.len()));
+                let piece = Piece { base, last: batch.last, newest_ms, blob };
+                change::insert(&transaction, &partition, &piece).map_err(failed)?;
+                kept.push((batch, piece.blob.len()));
             }
             sealed.push((partition, kept));
         }
@@ -201,7 +204,7 @@ impl Writer {
     }
 
     /// Shows readers what is on disk now, all of it at once.
-    fn publish(&mut self, sealed: Vec<(Arc<Partition>, Vec<(Batch, usize)>)>, going: &[Waiting]) {
+    fn publish(&mut self, sealed: Vec<Sealed>, going: &[Waiting]) {
         let mut grown = Vec::with_capacity(sealed.len());
         for (partition, batches) in sealed {
             let end = batches.last().map_or(0, |(batch, _)| batch.last + 1);
@@ -224,7 +227,7 @@ impl Writer {
     }
 
     fn reset(&mut self, group: &Arc<str>, offsets: &[(Arc<Partition>, u64)]) -> Result<()> {
-        let failed = |error| failure(&self.shared.file, error);
+        let failed = |error| self.shared.write_failure(error);
         // Held to the end: nobody joins between the look and the change.
         let mut groups = lock(&self.shared.groups);
         if groups.has_members(group, Instant::now()) {
@@ -237,13 +240,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Stops everything where the disk failed: after a failed fsync nobody knows
-    /// what is on it.
+    /// Stops everything where a transaction could not even be undone.
     fn judge(&self, result: Result<()>) -> Result<()> {
-        if let Err(LogError::Fatal(why)) = &result
-            && (why.contains("the disk under") || !self.connection.is_autocommit())
+        if let Err(error) = &result
+            && !self.connection.is_autocommit()
         {
-            self.shared.break_for_good(why);
+            self.shared.break_for_good(&format!("{error}; it could not be undone: start again"));
         }
         result
     }
@@ -272,21 +274,6 @@ impl Staged {
         }
         bases
     }
-}
-
-fn insert(
-    connection: &Connection,
-    partition: &Partition,
-    batch: &Batch,
-    newest_ms: i64,
-    blob: &Bytes,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO batches (id, last_offset, max_timestamp_ms, bytes, data) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![row_id(partition.id, batch.base), batch.last, newest_ms, blob.len(), &blob[..]])?;
-    Ok(())
 }
 
 fn commit_offsets(connection: &Connection, group: &str, offsets: &[(Arc<Partition>, u64)]) -> rusqlite::Result<()> {
