@@ -345,6 +345,11 @@ impl Join {
         lanes[partition].len() < LANE_RECORDS || (self.missing && exhausted && !self.is_full())
     }
 
+    /// Whether a closing is open: then signals are to be read, however many wait.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
     /// How many records of signals wait.
     pub fn signals_held(&self) -> usize {
         self.lanes[Input::Signals as usize].iter().map(Lane::len).sum()

@@ -6,6 +6,7 @@ pub mod config;
 pub mod core;
 pub mod join;
 pub mod setup;
+pub mod shell;
 
 pub use self::core::{Broker, BrokerError, Cause, Output};
 pub use setup::{BrokerSetup, SourceInfo};

@@ -1,0 +1,285 @@
+//! Reading the inputs: a reader each, the market's only as far as the join has
+//! room, records decoded and, where they were seen before, left out.
+//!
+//! Not here: what comes of them.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime},
+};
+
+use tapedeck_contracts::{EventKind, catalogue::state_topic};
+use tapedeck_flow::{Delivery, Failure, Gauges, dedupe::Window};
+use tapedeck_log::{GroupOffset, Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
+
+use crate::{
+    forward_test::join::{Input, Join, MARKET_TOPIC, Offered, Wait},
+    market::SourceState,
+};
+
+/// The inputs, in the order of [`Input`], and what they carry.
+pub(super) const INPUTS: [(Input, &str, EventKind); 3] = [
+    (Input::Market, MARKET_TOPIC, EventKind::MarketData),
+    (Input::Signals, "strategy-signals", EventKind::Signal),
+    (Input::Commands, "risk-commands", EventKind::RiskCommand),
+];
+/// The group whose offsets on the market data close it.
+const STRATEGY_GROUP: &str = "tapedeck.strategy";
+/// What one poll brings at most: 2 ms of work, so that the seat is looked after.
+const POLL_RECORDS: usize = 2_048;
+/// The same in bytes.
+const POLL_BYTES: usize = 4 << 20;
+/// Signals read before they are needed: what waits in memory for its root.
+const SIGNALS_AHEAD: usize = 8_192;
+/// How long to wait for records where nothing is here. An append ends it at once
+/// for market data; commands are seen after so long at most.
+const IDLE: Duration = Duration::from_millis(20);
+/// The same while something waits to be closed: a commit wakes nobody, so this
+/// is what a price may lose.
+const WAITING: Duration = Duration::from_millis(2);
+
+/// A reader of a topic and its partitions.
+pub(super) struct TopicReader {
+    pub(super) reader: Box<dyn Reader>,
+    pub(super) places: Vec<TopicPartition>,
+    /// Which partitions the reader is assigned.
+    pub(super) assigned: Vec<bool>,
+    /// Where a partition that is not assigned goes on.
+    pub(super) next: Vec<u64>,
+    /// Which partitions end in a record that cannot be read.
+    pub(super) bad: Vec<bool>,
+    /// Ids of the last records, where duplicates are found by them.
+    pub(super) windows: Vec<Window>,
+}
+
+impl TopicReader {
+    /// Reads these partitions, and leaves the others where they are.
+    pub(super) fn assign(&mut self, wanted: Vec<bool>) -> Result<(), Failure> {
+        if wanted == self.assigned {
+            return Ok(());
+        }
+        for (at, place) in self.places.iter().enumerate().filter(|(at, _)| self.assigned[*at]) {
+            self.next[at] = self.reader.position(place).unwrap_or(self.next[at]);
+        }
+        let chosen = self.places.iter().zip(&self.next).zip(&wanted).filter(|(_, wanted)| **wanted);
+        let chosen: Vec<_> = chosen.map(|((place, next), _)| (place.clone(), *next)).collect();
+        self.reader.assign(&chosen)?;
+        self.assigned = wanted;
+        Ok(())
+    }
+}
+
+/// The inputs of the role.
+pub(super) struct Inputs {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) topics: [TopicReader; 3],
+    /// The market role's state, which says when a source has ended.
+    pub(super) sources: Box<dyn Reader>,
+    /// The first record that could not be read; its partition is not read on.
+    pub(super) bad: Option<Failure>,
+    /// The last poll of the market brought nothing.
+    pub(super) exhausted: bool,
+    /// When the first record was read that is not visible yet.
+    pub(super) began: Option<Instant>,
+}
+
+/// The clock, in ms since the epoch; it is asked for the sake of the join's
+/// waits alone.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Inputs {
+    /// Reads what is there, and waits for it a little where the join does.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(super) fn read(&mut self, join: &mut Join, wait: Option<Wait>, gauges: &Gauges) -> Result<(), Failure> {
+        let mut found = self.read_topic(Input::Commands, join, Duration::ZERO, gauges)?;
+        if wait.is_some() {
+            found += self.read_sources(join)?;
+        }
+        let timeout = match wait {
+            None => Duration::ZERO,
+            Some(wait) if wait == Wait::default() => IDLE,
+            Some(_) => WAITING,
+        };
+        let on_signals = wait.is_some_and(|wait| wait.closing);
+        if !on_signals {
+            found += self.read_signals(join, Duration::ZERO, gauges)?;
+        }
+        self.choose_market(join)?;
+        let idle = |found: usize, here: bool| if here && found == 0 { timeout } else { Duration::ZERO };
+        let from_market = self.read_topic(Input::Market, join, idle(found, !on_signals), gauges)?;
+        self.exhausted = from_market == 0;
+        if on_signals {
+            self.read_signals(join, idle(found + from_market, true), gauges)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the log what would let the join go on, and says whether anything
+    /// began by it: the strategies' offsets first, then the ends.
+    ///
+    /// # Errors
+    /// Those of the log.
+    pub(super) fn ask(&mut self, join: &mut Join, wait: Wait) -> Result<bool, Failure> {
+        let mut began = false;
+        if wait.closing {
+            let committed = self.committed()?;
+            let now_ms = now_ms();
+            if join.closing_helps(&committed, now_ms) {
+                join.begin_closing(committed, self.ends(Input::Signals)?, now_ms);
+                began = true;
+            }
+        }
+        let now_ms = now_ms();
+        if join.survey_helps(wait, now_ms) {
+            join.begin_survey(self.ends(Input::Market)?, now_ms);
+            began = true;
+        }
+        Ok(began)
+    }
+
+    /// The group offsets: the lowest of each partition that is not applied.
+    pub(super) fn positions(&self, join: &Join) -> Vec<GroupOffset> {
+        let place = |input: Input, at: usize| self.topics[input as usize].places[at].clone();
+        let offset = |(input, at)| GroupOffset { partition: place(input, at), next: join.position(input, at) };
+        self.lanes().map(offset).collect()
+    }
+
+    /// All partitions, in the order of [`Inputs::positions`].
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (Input, usize)> {
+        INPUTS
+            .into_iter()
+            .flat_map(|(input, _, _)| (0..self.topics[input as usize].places.len()).map(move |at| (input, at)))
+    }
+
+    fn read_signals(&mut self, join: &mut Join, timeout: Duration, gauges: &Gauges) -> Result<usize, Failure> {
+        // Beyond that only what is needed to close a market event: memory then
+        // holds what the strategies are ahead, some 1.5 kB a signal.
+        if !join.is_closing() && join.signals_held() >= SIGNALS_AHEAD {
+            return Ok(0);
+        }
+        self.read_topic(Input::Signals, join, timeout, gauges)
+    }
+
+    fn read_topic(
+        &mut self,
+        input: Input,
+        join: &mut Join,
+        timeout: Duration,
+        gauges: &Gauges,
+    ) -> Result<usize, Failure> {
+        let topic = &mut self.topics[input as usize];
+        if !topic.assigned.contains(&true) {
+            return Ok(0);
+        }
+        let limits = PollLimits { max_records: POLL_RECORDS, max_bytes: POLL_BYTES, timeout };
+        let records = topic.reader.poll(limits).map_err(lost)?;
+        let count = records.len();
+        let now_ms = if count > 0 { now_ms() } else { 0 };
+        if count > 0 && self.began.is_none() {
+            self.began = Some(Instant::now());
+        }
+        for record in records {
+            if let Err(failure) = take(topic, input, record, join, now_ms, gauges) {
+                self.bad.get_or_insert(failure);
+            }
+        }
+        for (at, place) in topic.places.iter().enumerate().filter(|(at, _)| topic.assigned[*at] && !topic.bad[*at]) {
+            if let Some(position) = topic.reader.position(place) {
+                join.read_up_to(input, at, position);
+            }
+        }
+        let wanted = topic.assigned.iter().zip(&topic.bad).map(|(assigned, bad)| *assigned && !*bad).collect();
+        topic.assign(wanted)?;
+        Ok(count)
+    }
+
+    /// Reads on where the join has room.
+    fn choose_market(&mut self, join: &Join) -> Result<(), Failure> {
+        let market = &mut self.topics[Input::Market as usize];
+        let wanted: Vec<bool> =
+            (0..market.places.len()).map(|at| !market.bad[at] && join.may_read(at, self.exhausted)).collect();
+        market.assign(wanted)
+    }
+
+    fn read_sources(&mut self, join: &mut Join) -> Result<usize, Failure> {
+        let limits = PollLimits { max_records: POLL_RECORDS, max_bytes: POLL_BYTES, timeout: Duration::ZERO };
+        let records = self.sources.poll(limits).map_err(lost)?;
+        for record in &records {
+            let key = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+            let (Some(source), Some(value)) = (key.filter(|key| !key.starts_with('@')), &record.value) else {
+                continue;
+            };
+            let state: SourceState = serde_json::from_slice(value).map_err(|error| {
+                let topic = state_topic(crate::market::ROLE);
+                Failure::Fatal(format!(
+                    "{topic}: source `{source}` ({error}) was written by another version; use that one"
+                ))
+            })?;
+            if let Some(n) = state.done {
+                join.source_done(source, n);
+            }
+        }
+        Ok(records.len())
+    }
+
+    fn committed(&self) -> Result<Vec<u64>, Failure> {
+        let mut committed = vec![0; self.topics[Input::Market as usize].places.len()];
+        for offset in self.log.committed(STRATEGY_GROUP)? {
+            if &*offset.partition.topic == MARKET_TOPIC
+                && let Some(next) = committed.get_mut(offset.partition.partition as usize)
+            {
+                *next = offset.next;
+            }
+        }
+        Ok(committed)
+    }
+
+    fn ends(&self, input: Input) -> Result<Vec<u64>, Failure> {
+        let places = self.topics[input as usize].places.iter();
+        places.map(|place| Ok(self.log.bounds(place)?.1)).collect()
+    }
+}
+
+/// Decodes a record and offers it to the join.
+fn take(
+    topic: &mut TopicReader,
+    input: Input,
+    record: LogRecord,
+    join: &mut Join,
+    now_ms: i64,
+    gauges: &Gauges,
+) -> Result<(), Failure> {
+    let (at, offset) = (record.partition as usize, record.offset);
+    if topic.bad[at] {
+        return Ok(());
+    }
+    let delivery = match Delivery::decode_as(INPUTS[input as usize].2, record, 0) {
+        Ok(delivery) => delivery,
+        Err(failure) => {
+            topic.bad[at] = true;
+            return Err(failure);
+        }
+    };
+    // Numbers tell of duplicates themselves.
+    let new = delivery.meta.seq.is_some() || topic.windows[at].insert(delivery.id.fingerprint());
+    if !new {
+        join.skip(input, at, offset);
+    }
+    if !new || join.offer(input, delivery, now_ms) == Offered::Duplicate {
+        gauges.duplicates.fetch_add(1, Relaxed);
+    }
+    Ok(())
+}
+
+/// A position became unreadable under the reader: taken anew, it is a gap.
+fn lost(error: LogError) -> Failure {
+    match error {
+        LogError::OutOfRange { .. } => Failure::Transient(error.to_string()),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,245 @@
+//! Becoming the active process: the state is read, the broker and the join are
+//! put where it says, the inputs are opened there, and the ids of the records
+//! before are remembered again.
+//!
+//! Not here: going on from there.
+
+use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, json};
+use tapedeck_contracts::{
+    Event, EventId, EventKind, Timestamp,
+    catalogue::{group_of, state_topic},
+    events::{Alert, Severity},
+    headers,
+};
+use tapedeck_flow::{
+    Failure, Outbound,
+    dedupe::Window,
+    inbound::id_of,
+    state::{self, AT, At},
+};
+use tapedeck_log::{Log, PollLimits, Reader, Record, TopicPartition};
+
+use super::{
+    JoinConfig, ROLE,
+    inputs::{INPUTS, Inputs, TopicReader, now_ms},
+    step::{Active, Batch, Current, Listens},
+};
+use crate::{
+    Context,
+    forward_test::{
+        Broker, BrokerSetup,
+        config::SessionConfig,
+        join::{Join, JoinSetup, SourceAt},
+    },
+    market,
+};
+
+/// The key of a source's place begins so.
+pub(super) const SOURCE: &str = "@seq/";
+/// Where alerts go.
+const ALERTS: &str = "alerts.v1";
+/// Event ids remembered per partition: no emitter's ring holds more records.
+const DEDUPE_WINDOW: usize = 65_536;
+/// Large, since nothing else can be done before it is read.
+const LIMITS: PollLimits = PollLimits { max_records: 10_000, max_bytes: 8 << 20, timeout: Duration::from_millis(100) };
+
+/// How a source stands, as the state keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SourceNote {
+    /// The number that is taken next.
+    pub(super) next: u64,
+    /// The last number, where its end was applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ended: Option<u64>,
+}
+
+impl Active {
+    /// Reads the state and opens the inputs where it says.
+    ///
+    /// # Errors
+    /// Fatal where state, setup and log contradict each other.
+    pub(super) fn open(context: &Context, setup: &BrokerSetup, config: &JoinConfig) -> Result<Self, Failure> {
+        let log = &*context.log;
+        let topic: Arc<str> = state_topic(ROLE).into();
+        let saved = state::load(log, &topic, 0)?;
+        let mut broker = Broker::new(setup.clone()).map_err(Failure::Fatal)?;
+        for (key, value) in saved.iter().filter(|(key, _)| *key != AT && !key.starts_with(SOURCE)) {
+            let wrong = |detail| Failure::Fatal(format!("{topic}, key `{key}`: {detail}"));
+            broker.restore(key, value).map_err(wrong)?;
+        }
+        let at: Option<At> = saved.get(AT).map(|value| read(&topic, AT, value)).transpose()?;
+        let mut topics = open_topics(log)?;
+        let partitions = [0, 1, 2].map(|input: usize| topics[input].places.len() as u32);
+        let wait_ms = (!config.replay).then_some(i64::try_from(config.join_wait_ms).unwrap_or(i64::MAX));
+        let mut join = Join::new(&JoinSetup { partitions, strategies: config.strategies, wait_ms });
+        let sources = continue_sources(&topic, &saved, &mut join)?;
+        let fallback = if at.is_some() { BTreeMap::new() } else { committed(log)? };
+        let at = at.unwrap_or_default();
+        for (input, _, kind) in INPUTS {
+            let reader = &mut topics[input as usize];
+            for (index, place) in reader.places.iter().enumerate() {
+                let name = place.to_string();
+                let next = at.next.get(&name).or_else(|| fallback.get(&name)).copied();
+                let next = start_of(context, place, next)?;
+                let ahead = at.ahead.get(&name).map_or(&[][..], Vec::as_slice);
+                join.start_at(input, index, next, ahead);
+                reader.next.push(next);
+                reader.windows.push(refill(log, place, kind, next)?);
+            }
+            reader.assign(vec![true; reader.places.len()])?;
+        }
+        let sources_reader = open_sources(log)?;
+        let log = Arc::clone(&context.log);
+        let inputs = Inputs { log, topics, sources: sources_reader, bad: None, exhausted: false, began: None };
+        Ok(Self {
+            gauges: Arc::clone(&context.gauges),
+            batch_max_events: config.batch_max_events.max(1),
+            listens: listens(setup),
+            topic,
+            broker,
+            join,
+            inputs,
+            sources,
+            visible: At::default(),
+            batch: Batch::default(),
+            wait: None,
+            current: Current::Nothing,
+            careful: Vec::new(),
+        })
+    }
+}
+
+/// The market source of each session and of each account.
+fn listens(setup: &BrokerSetup) -> Listens {
+    let of = |name: fn(&SessionConfig) -> &String| {
+        setup.sessions.iter().map(|session| (name(session).clone(), session.market_source.clone())).collect()
+    };
+    Listens { sessions: of(|session| &session.id), accounts: of(|session| &session.account) }
+}
+
+fn open_topics(log: &dyn Log) -> Result<[TopicReader; 3], Failure> {
+    let there = log.topics()?;
+    let open = |topic: &str| {
+        let info = there.iter().find(|info| &*info.config.name == topic).ok_or_else(|| {
+            Failure::Fatal(format!("topic `{topic}` is not in the log: make the topics of the catalogue first"))
+        })?;
+        let name = &info.config.name;
+        Ok::<_, Failure>(TopicReader {
+            reader: log.reader()?,
+            places: info.partitions.iter().map(|part| TopicPartition::new(Arc::clone(name), part.partition)).collect(),
+            assigned: Vec::new(),
+            next: Vec::new(),
+            bad: vec![false; info.partitions.len()],
+            windows: Vec::new(),
+        })
+    };
+    Ok([open(INPUTS[0].1)?, open(INPUTS[1].1)?, open(INPUTS[2].1)?])
+}
+
+fn open_sources(log: &dyn Log) -> Result<Box<dyn Reader>, Failure> {
+    let place = TopicPartition::new(state_topic(market::ROLE), 0);
+    let mut reader = log.reader()?;
+    reader.assign(&[(place.clone(), log.bounds(&place)?.0)])?;
+    Ok(reader)
+}
+
+fn continue_sources(
+    topic: &str,
+    saved: &BTreeMap<String, Bytes>,
+    join: &mut Join,
+) -> Result<BTreeMap<Arc<str>, SourceNote>, Failure> {
+    let mut sources = BTreeMap::new();
+    for (key, value) in saved {
+        let Some(source) = key.strip_prefix(SOURCE) else { continue };
+        let note: SourceNote = read(topic, key, value)?;
+        let source: Arc<str> = source.into();
+        join.start_source(&SourceAt { source: Arc::clone(&source), next: note.next, ended: note.ended });
+        sources.insert(source, note);
+    }
+    Ok(sources)
+}
+
+fn read<'a, T: Deserialize<'a>>(topic: &str, key: &str, value: &'a Bytes) -> Result<T, Failure> {
+    serde_json::from_slice(value).map_err(|error| {
+        Failure::Fatal(format!("{topic}, key `{key}`: {error}; it was written by another version: go on with that one"))
+    })
+}
+
+/// The group's offsets, by place: they count where there is no state.
+fn committed(log: &dyn Log) -> Result<BTreeMap<String, u64>, Failure> {
+    let offsets = log.committed(&group_of(ROLE))?;
+    Ok(offsets.into_iter().map(|offset| (offset.partition.to_string(), offset.next)).collect())
+}
+
+/// Where a partition goes on; offsets that retention took are counted, said and
+/// alerted.
+fn start_of(context: &Context, place: &TopicPartition, next: Option<u64>) -> Result<u64, Failure> {
+    let (start, end) = context.log.bounds(place)?;
+    let next = next.unwrap_or(start);
+    if next > end {
+        return Err(Failure::Fatal(format!(
+            "the state of {ROLE} reflects {place} up to offset {next}, but the log ends at {end}: it was recreated, \
+             truncated or restored from an older copy. Nothing was changed. Bring back the log that belongs to this \
+             state, or give up the state with `tapedeck groups reset --with-state`"
+        )));
+    }
+    if next < start {
+        let message = format!(
+            "{} was at offset {next} of {place}, but the log begins at {start}: {} offsets went by retention before they \
+             were read",
+            group_of(ROLE),
+            start - next
+        );
+        tracing::warn!(role = ROLE, "{message}");
+        context.gauges.missed.fetch_add(start - next, Relaxed);
+        context.log.append(vec![missed(place, next, start, message)?])?;
+    }
+    Ok(next.max(start))
+}
+
+/// The alert of a gap in the log: its id is that of the gap, so that it is one
+/// alert however often it is found.
+fn missed(place: &TopicPartition, next: u64, start: u64, message: String) -> Result<Record, Failure> {
+    let cause = EventId::from_place(&place.topic, place.partition, next);
+    let id = EventId::derived(&cause, ROLE, ALERTS, &place.to_string(), 0);
+    let mut context = Map::new();
+    context.insert("partition".into(), json!(place.to_string()));
+    context.insert("next".into(), json!(next));
+    context.insert("start".into(), json!(start));
+    let alert = Alert {
+        event_id: id.clone(),
+        timestamp: Timestamp::from_millis(now_ms()),
+        severity: Severity::Critical,
+        code: "LOG_GAP".into(),
+        message,
+        context,
+        source: ROLE.into(),
+        account: None,
+        decision_id: None,
+    };
+    Outbound::first(ALERTS, id, Event::Alert(Box::new(alert))).into_record(ROLE)
+}
+
+/// The ids of the last records before `next`. What has a number needs no id.
+fn refill(log: &dyn Log, place: &TopicPartition, kind: EventKind, next: u64) -> Result<Window, Failure> {
+    let mut window = Window::new(DEDUPE_WINDOW);
+    let start = log.bounds(place)?.0;
+    let from = next.saturating_sub(DEDUPE_WINDOW as u64).max(start);
+    let mut reader = log.reader()?;
+    reader.assign(&[(place.clone(), from)])?;
+    while reader.position(place).is_some_and(|position| position < next) {
+        for record in reader.poll(LIMITS)?.into_iter().take_while(|record| record.offset < next) {
+            if kind == EventKind::MarketData && record.headers.get(headers::SEQ).is_some() {
+                continue;
+            }
+            if let Some(id) = id_of(kind, record) {
+                window.insert(id.fingerprint());
+            }
+        }
+    }
+    Ok(window)
+}
