@@ -1,0 +1,10 @@
+//! What the command line can do, for when another process holds the data folder:
+//! topics, groups, records, roles.
+//!
+//! Not here: dead letters.
+
+pub(crate) mod groups;
+pub(crate) mod records;
+pub(crate) mod reset;
+pub(crate) mod roles;
+pub(crate) mod topics;

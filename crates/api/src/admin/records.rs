@@ -1,0 +1,231 @@
+//! `GET /api/admin/records`: records of a topic, from a place or a time on.
+//!
+//! Not here: groups; reading so moves no offsets.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{extract::State, http::Uri, response::Response};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tapedeck_contracts::Timestamp;
+use tapedeck_log::{Log, LogError, LogRecord, PollLimits, TopicPartition};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    app::App,
+    params::{Params, nearest},
+    problem::{Problem, ProblemBody},
+    routes::json,
+};
+
+/// Bytes of values in one answer: about as much as a browser shows.
+const MAX_BYTES: usize = 4 << 20;
+/// How long `follow` waits for the first record; below every proxy's patience.
+const FOLLOW: Duration = Duration::from_secs(5);
+
+/// Which records.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RecordsParams {
+    /// The topic.
+    #[param(value_type = String)]
+    topic: Option<String>,
+    /// One partition; else all of them.
+    partition: Option<u32>,
+    /// `start`, `end`, an offset (of one partition), a time (records written at
+    /// or after it), or the `next` of the answer before. `start` by default.
+    from: Option<String>,
+    /// Records at most, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: usize,
+    /// Wait up to 5 s for the first record where there is none yet.
+    #[param(default = false)]
+    follow: bool,
+}
+
+impl RecordsParams {
+    fn read(uri: &Uri) -> Result<Self, Problem> {
+        let mut query = Params::of(uri)?;
+        let partition = query.number("partition", 0, u64::from(u32::MAX))?;
+        let params = Self {
+            topic: query.text("topic")?,
+            partition: partition.and_then(|partition| u32::try_from(partition).ok()),
+            from: query.text("from")?,
+            limit: query.limit()?,
+            follow: query.word("follow", &[("true", true), ("false", false)])?.unwrap_or(false),
+        };
+        query.finish()?;
+        Ok(params)
+    }
+}
+
+/// A record.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RecordItem {
+    partition: u32,
+    offset: u64,
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: Timestamp,
+    /// Text, or base64 with `key_encoding`.
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_encoding: Option<&'static str>,
+    /// Text, or base64 where it is not UTF-8.
+    headers: BTreeMap<String, String>,
+    /// JSON, or base64 text with `value_encoding`; null is a tombstone.
+    #[schema(value_type = Object)]
+    value: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_encoding: Option<&'static str>,
+}
+
+/// Records.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Records {
+    topic: String,
+    items: Vec<RecordItem>,
+    /// The `from` that goes on after these.
+    next: String,
+    /// Whether the end of the log, as of the request, was reached.
+    at_end: bool,
+}
+
+/// Records of a topic, in offset order within each partition.
+#[utoipa::path(get, path = "/api/admin/records", tag = "admin", params(RecordsParams), responses(
+    (status = 200, description = "Records, and where to go on", body = Records),
+    (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn records(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
+    let params = RecordsParams::read(&uri)?;
+    let topic = params.topic.clone().ok_or_else(|| Problem::bad("topic", "needed; /api/admin/topics lists them"))?;
+    let answer = app.log(move |log| Ok(read(log.as_ref(), topic, &params))).await??;
+    Ok(json(&answer))
+}
+
+fn read(log: &dyn Log, topic: String, params: &RecordsParams) -> Result<Records, Problem> {
+    let from = positions(log, &topic, params)?;
+    let mut ends = BTreeMap::new();
+    for (place, _) in &from {
+        ends.insert(place.clone(), log.bounds(place)?.1);
+    }
+    let mut reader = log.reader()?;
+    reader.assign(&from)?;
+    let give_up = Instant::now() + if params.follow { FOLLOW } else { Duration::ZERO };
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    let mut at_end;
+    loop {
+        let left = params.limit - items.len();
+        at_end = ends.iter().all(|(place, end)| reader.position(place).is_some_and(|next| next >= *end));
+        let waiting = items.is_empty() && Instant::now() < give_up;
+        if left == 0 || bytes >= MAX_BYTES || (at_end && !waiting) {
+            break;
+        }
+        let timeout =
+            if at_end { give_up.saturating_duration_since(Instant::now()) } else { Duration::from_millis(100) };
+        for record in reader.poll(PollLimits { max_records: left, max_bytes: MAX_BYTES - bytes, timeout })? {
+            bytes += record.value.as_ref().map_or(0, bytes::Bytes::len);
+            items.push(item(&record));
+        }
+    }
+    let next: Vec<String> = from
+        .iter()
+        .map(|(place, start)| format!("{}:{}", place.partition, reader.position(place).unwrap_or(*start)))
+        .collect();
+    Ok(Records { topic, items, next: next.join(","), at_end })
+}
+
+/// Where to read from, in each partition asked for.
+fn positions(log: &dyn Log, topic: &str, params: &RecordsParams) -> Result<Vec<(TopicPartition, u64)>, Problem> {
+    let topics = log.topics()?;
+    let Some(info) = topics.iter().find(|info| &*info.config.name == topic) else {
+        let near = nearest(topic, topics.iter().map(|info| &*info.config.name));
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        return Err(Problem::not_found(format!("there is no topic `{topic}`{hint}")));
+    };
+    let count = info.config.partitions;
+    if let Some(partition) = params.partition.filter(|partition| *partition >= count) {
+        return Err(Problem::bad("partition", format!("`{topic}` has partitions 0 to {}, not {partition}", count - 1)));
+    }
+    let resumed = params.from.as_deref().filter(|from| is_positions(from)).map(parse_positions).transpose()?;
+    let mut from = Vec::new();
+    for partition in (0..count).filter(|partition| params.partition.is_none_or(|only| only == *partition)) {
+        let place = TopicPartition::new(topic, partition);
+        let (start, end) = log.bounds(&place)?;
+        let offset = match (params.from.as_deref(), &resumed) {
+            (_, Some(resumed)) => resumed.get(&partition).copied().unwrap_or(start),
+            (None | Some("start"), _) => start,
+            (Some("end"), _) => end,
+            (Some(text), _) => offset_of(log, &place, text, params.partition.is_some() || count == 1)?,
+        };
+        if !(start..=end).contains(&offset) {
+            let error = LogError::OutOfRange { partition: place, wanted: offset, start, end };
+            return Err(Problem::bad("from", error.to_string()));
+        }
+        from.push((place, offset));
+    }
+    Ok(from)
+}
+
+/// Whether a text has the form of `next`: `partition:offset,…`.
+fn is_positions(text: &str) -> bool {
+    text.contains(':') && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':' || byte == b',')
+}
+
+fn parse_positions(text: &str) -> Result<BTreeMap<u32, u64>, Problem> {
+    let one = |part: &str| {
+        let (partition, offset) = part.split_once(':')?;
+        Some((partition.parse().ok()?, offset.parse().ok()?))
+    };
+    let all: Option<BTreeMap<u32, u64>> = text.split(',').map(one).collect();
+    all.ok_or_else(|| Problem::bad("from", format!("expected the `next` of an answer, found {text:?}")))
+}
+
+fn offset_of(log: &dyn Log, place: &TopicPartition, text: &str, one_partition: bool) -> Result<u64, Problem> {
+    if let Ok(offset) = text.parse::<u64>() {
+        if one_partition {
+            return Ok(offset);
+        }
+        return Err(Problem::bad("from", "an offset means something in one partition only; name the partition"));
+    }
+    let time = Timestamp::parse(&text.replace(' ', "+")).map_err(|error| {
+        Problem::bad("from", format!("expected start, end, an offset or a time, found {text:?}: {error}"))
+    })?;
+    Ok(log.offset_at(place, time.millis())?)
+}
+
+fn item(record: &LogRecord) -> RecordItem {
+    let (key, key_encoding) = match record.key.as_deref().map(text) {
+        Some((text, encoding)) => (Some(text), encoding),
+        None => (None, None),
+    };
+    let (value, value_encoding) = match record.value.as_deref() {
+        None => (None, None),
+        Some(bytes) => match serde_json::from_slice::<Box<RawValue>>(bytes) {
+            Ok(json) => (Some(json), None),
+            Err(_) => (serde_json::value::to_raw_value(&STANDARD.encode(bytes)).ok(), Some("base64")),
+        },
+    };
+    RecordItem {
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: Timestamp::from_millis(record.timestamp_ms),
+        key,
+        key_encoding,
+        headers: record.headers.iter().map(|(name, value)| (name.to_owned(), text(value).0)).collect(),
+        value,
+        value_encoding,
+    }
+}
+
+fn text(bytes: &[u8]) -> (String, Option<&'static str>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => (STANDARD.encode(bytes), Some("base64")),
+    }
+}

@@ -1,0 +1,221 @@
+//! What every handler shares, and the only two ways to the store and the log:
+//! on threads that may block, so many at a time and no more.
+//!
+//! Not here: routes.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+use tapedeck_contracts::{Dec, Timestamp};
+use tapedeck_flow::{Gauges, Stop};
+use tapedeck_log::{Log, LogError};
+use tapedeck_store::{AccountRow, Store, StoreError};
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use crate::{
+    breaker::Breaker,
+    config::{ApiConfig, WsConfig},
+    cursor::Cursors,
+    metrics::Metrics,
+    params::nearest,
+    problem::Problem,
+    rate::RateLimit,
+    ws::hub::Hub,
+};
+
+/// Calls of the store at a time. SQLite reads as fast as there are cores; more
+/// readers only wait inside it, where nobody sees them.
+const STORE_CALLS: usize = 8;
+/// Calls of the log at a time: short reads, and appends that share one commit.
+const LOG_CALLS: usize = 16;
+/// Threads that may block: one for each call, and a few for probes.
+pub(crate) const BLOCKING_THREADS: usize = STORE_CALLS + LOG_CALLS + 8;
+/// How long the list of accounts is believed: new accounts are rare, and one
+/// that is not in the list is looked for at once.
+const ACCOUNTS_FOR: Duration = Duration::from_secs(1);
+
+/// What the HTTP side works with.
+pub struct Deps {
+    /// The log.
+    pub log: Arc<dyn Log>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The instruments of the config.
+    pub instruments: Vec<InstrumentInfo>,
+    /// The roles of this process, by name.
+    pub roles: Vec<(String, Arc<Gauges>)>,
+    /// When to stop.
+    pub stop: Stop,
+    /// Signs cursors: random bytes, kept in the data folder so that cursors
+    /// outlive a restart.
+    pub cursor_key: [u8; 32],
+}
+
+impl fmt::Debug for Deps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deps").field("roles", &self.roles).finish_non_exhaustive()
+    }
+}
+
+/// An instrument as `/api/instruments` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct InstrumentInfo {
+    /// Where it trades.
+    pub venue: String,
+    /// Its name there.
+    pub symbol: String,
+    /// What a price is in.
+    pub quote_currency: String,
+    /// Prices are multiples of it; null is off.
+    #[schema(value_type = Option<String>)]
+    pub tick: Option<Dec>,
+    /// Quantities are multiples of it.
+    #[schema(value_type = String)]
+    pub lot: Dec,
+    /// Margin as a share of gross.
+    #[schema(value_type = String)]
+    pub margin_rate: Dec,
+}
+
+/// What every handler shares.
+pub(crate) struct App {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) instruments: Vec<InstrumentInfo>,
+    pub(crate) roles: Vec<(String, Arc<Gauges>)>,
+    pub(crate) cursors: Cursors,
+    pub(crate) api: ApiConfig,
+    pub(crate) ws: WsConfig,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Metrics,
+    pub(crate) rate: Mutex<RateLimit>,
+    pub(crate) requests: Semaphore,
+    pub(crate) sockets: Arc<Semaphore>,
+    store_calls: Arc<Semaphore>,
+    log_calls: Arc<Semaphore>,
+    breaker: Arc<Mutex<Breaker>>,
+    accounts: Mutex<Option<(Instant, Arc<Vec<AccountRow>>)>>,
+}
+
+impl App {
+    pub(crate) fn new(deps: Deps, api: ApiConfig, ws: WsConfig, hub: Arc<Hub>) -> Self {
+        Self {
+            cursors: Cursors::new(deps.cursor_key),
+            log: deps.log,
+            store: deps.store,
+            instruments: deps.instruments,
+            roles: deps.roles,
+            metrics: Metrics::new(),
+            rate: Mutex::new(RateLimit::new(api.rate_limit_per_s, api.rate_limit_burst)),
+            requests: Semaphore::new(api.max_concurrent),
+            sockets: Arc::new(Semaphore::new(ws.max_clients)),
+            store_calls: Arc::new(Semaphore::new(STORE_CALLS)),
+            log_calls: Arc::new(Semaphore::new(LOG_CALLS)),
+            breaker: Arc::default(),
+            accounts: Mutex::default(),
+            api,
+            ws,
+            hub,
+        }
+    }
+
+    /// Asks the store on a thread that may block. The call goes on when the
+    /// request is given up; its place is free when it ends.
+    pub(crate) async fn store<T, F>(&self, call: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.store_calls).acquire_owned().await.expect("never closed");
+        if let Some(wait) = lock(&self.breaker).refuse(Instant::now()) {
+            return Err(Problem::unavailable("the store has failed five times in a row", wait.as_secs() + 1));
+        }
+        let (store, breaker) = (Arc::clone(&self.store), Arc::clone(&self.breaker));
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let result = call(store.as_ref());
+            match &result {
+                Ok(_) => lock(&breaker).success(),
+                Err(_) => lock(&breaker).failure(Instant::now()),
+            }
+            result
+        });
+        Ok(done.await.map_err(|error| Problem::internal(&error.to_string()))??)
+    }
+
+    /// Calls the log on a thread that may block.
+    pub(crate) async fn log<T, F>(&self, call: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Arc<dyn Log>) -> Result<T, LogError> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.log_calls).acquire_owned().await.expect("never closed");
+        let log = Arc::clone(&self.log);
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            call(&log)
+        });
+        Ok(done.await.map_err(|error| Problem::internal(&error.to_string()))??)
+    }
+
+    /// Whether the breaker of the store refuses calls.
+    pub(crate) fn store_breaker_open(&self) -> bool {
+        lock(&self.breaker).is_open()
+    }
+
+    /// All accounts, as of now.
+    pub(crate) async fn accounts(&self) -> Result<Arc<Vec<AccountRow>>, Problem> {
+        let rows = Arc::new(self.store(|store| store.accounts()).await?);
+        *lock(&self.accounts) = Some((Instant::now(), Arc::clone(&rows)));
+        Ok(rows)
+    }
+
+    /// The account asked for, or the only one there is. None where there is no
+    /// account at all and none was asked for.
+    pub(crate) async fn account(&self, asked: Option<&str>) -> Result<Option<String>, Problem> {
+        let known = lock(&self.accounts).clone().filter(|(at, _)| at.elapsed() < ACCOUNTS_FOR);
+        if let Some((_, rows)) = known
+            && let Ok(Some(name)) = choose(&rows, asked)
+        {
+            return Ok(Some(name));
+        }
+        choose(&self.accounts().await?, asked)
+    }
+}
+
+/// The row of the account asked for, or of the only one there is.
+pub(crate) fn choose(rows: &[AccountRow], asked: Option<&str>) -> Result<Option<String>, Problem> {
+    let names = || rows.iter().map(|row| row.account.as_str());
+    match asked {
+        Some(name) if names().any(|known| known == name) => Ok(Some(name.to_owned())),
+        Some(name) => {
+            let hint = match nearest(name, names()) {
+                Some(near) => format!("; did you mean `{near}`?"),
+                None => "; /api/accounts lists them".to_owned(),
+            };
+            Err(Problem::not_found(format!("there is no account `{name}`{hint}")))
+        }
+        None if rows.len() > 1 => {
+            let names: Vec<&str> = names().collect();
+            let detail = format!("needed, because there are several accounts: {}", names.join(", "));
+            Err(Problem::bad("account", detail))
+        }
+        None => Ok(rows.first().map(|row| row.account.clone())),
+    }
+}
+
+/// The clock of the machine.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// A lock whose data stays whole when a thread panics while it holds it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

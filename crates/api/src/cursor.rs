@@ -1,0 +1,109 @@
+//! Where the next page begins, as an opaque text: signed with the data folder's
+//! key and bound to the filters it was made for.
+//!
+//! Not here: the filters.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use tapedeck_contracts::Timestamp;
+use tapedeck_store::PageKey;
+
+use crate::problem::Problem;
+
+/// First byte; another form of cursor takes another number.
+const VERSION: u8 = 1;
+/// Version, time, partition, offset.
+const PLACE_BYTES: usize = 1 + 8 + 4 + 8;
+/// Half of SHA-256: nobody guesses 128 bits, and URLs stay short.
+const TAG_BYTES: usize = 16;
+
+/// Signs and reads cursors.
+#[derive(Clone)]
+pub(crate) struct Cursors {
+    key: [u8; 32],
+}
+
+impl Cursors {
+    pub(crate) fn new(key: [u8; 32]) -> Self {
+        Self { key }
+    }
+
+    /// The cursor after a row, for one endpoint and its filters.
+    pub(crate) fn write(&self, filters: &str, place: PageKey) -> String {
+        let mut bytes = Vec::with_capacity(PLACE_BYTES + TAG_BYTES);
+        bytes.push(VERSION);
+        bytes.extend(place.timestamp.micros().to_be_bytes());
+        bytes.extend(place.partition.to_be_bytes());
+        bytes.extend(place.offset.to_be_bytes());
+        let tag = self.mac(filters, &bytes).finalize().into_bytes();
+        bytes.extend(&tag[..TAG_BYTES]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The row that a cursor lies after.
+    pub(crate) fn read(&self, filters: &str, text: &str) -> Result<PageKey, Problem> {
+        let wrong = || {
+            Problem::bad(
+                "cursor",
+                "not a cursor of these filters; begin again without one, or keep the filters as they were",
+            )
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
+        let (place, tag) = bytes.split_at_checked(PLACE_BYTES).ok_or_else(wrong)?;
+        if place[0] != VERSION || tag.len() != TAG_BYTES {
+            return Err(wrong());
+        }
+        self.mac(filters, place).verify_truncated_left(tag).map_err(|_| wrong())?;
+        let (time, rest) = place[1..].split_first_chunk::<8>().expect("checked length");
+        let (partition, rest) = rest.split_first_chunk::<4>().expect("checked length");
+        let (offset, _) = rest.split_first_chunk::<8>().expect("checked length");
+        Ok(PageKey {
+            timestamp: Timestamp::from_micros(i64::from_be_bytes(*time)),
+            partition: u32::from_be_bytes(*partition),
+            offset: u64::from_be_bytes(*offset),
+        })
+    }
+
+    fn mac(&self, filters: &str, place: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        mac.update(place);
+        mac.update(filters.as_bytes());
+        mac
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: PageKey =
+        PageKey { timestamp: Timestamp::from_micros(1_761_057_000_123_456), partition: 3, offset: 77 };
+
+    #[test]
+    fn a_cursor_leads_back_to_its_row() {
+        let cursors = Cursors::new([7; 32]);
+        let text = cursors.write("fills?account=A", PLACE);
+        assert_eq!(cursors.read("fills?account=A", &text).unwrap(), PLACE);
+    }
+
+    #[test]
+    fn a_cursor_of_other_filters_or_another_key_is_refused() {
+        let text = Cursors::new([7; 32]).write("fills?account=A", PLACE);
+        assert!(Cursors::new([7; 32]).read("fills?account=B", &text).is_err());
+        assert!(Cursors::new([8; 32]).read("fills?account=A", &text).is_err());
+    }
+
+    #[test]
+    fn a_cursor_with_any_byte_changed_is_refused() {
+        let cursors = Cursors::new([7; 32]);
+        let good = URL_SAFE_NO_PAD.decode(cursors.write("f", PLACE)).unwrap();
+        for at in 0..good.len() {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1;
+            assert!(cursors.read("f", &URL_SAFE_NO_PAD.encode(bytes)).is_err(), "byte {at}");
+        }
+        assert!(cursors.read("f", "").is_err());
+        assert!(cursors.read("f", "!!").is_err());
+    }
+}

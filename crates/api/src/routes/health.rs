@@ -1,0 +1,123 @@
+//! Probes and figures: `/health/live`, `/health/ready`, `/metrics`.
+//!
+//! Not here: the health of services elsewhere.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use rust_decimal::prelude::ToPrimitive;
+use serde::Serialize;
+use tapedeck_contracts::{Dec, events::EssState};
+use tapedeck_flow::Phase;
+use tapedeck_log::TopicPartition;
+use utoipa::ToSchema;
+
+use crate::{
+    admin::groups,
+    app::App,
+    metrics::{Account, GroupTopic, Topic},
+    problem::{Problem, ProblemBody},
+    routes::json,
+};
+
+/// A probe that takes longer has its answer: not ready.
+const PROBE: Duration = Duration::from_secs(2);
+/// Any topic of the catalogue does: what is asked is whether the log answers.
+const PROBED_TOPIC: &str = crate::ws::ALERTS;
+
+/// An answer of a probe.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// The process lives.
+#[utoipa::path(get, path = "/health/live", tag = "health", responses(
+    (status = 200, description = "The process answers", body = Health),
+))]
+pub(crate) async fn live() -> Response {
+    json(&Health { status: "ok" })
+}
+
+/// Store and log answer, and every role is at work or stands by.
+#[utoipa::path(get, path = "/health/ready", tag = "health", responses(
+    (status = 200, description = "Everything answers", body = Health),
+    (status = 503, description = "What does not", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let mut missing = Vec::new();
+    let store = app.store(|store| store.resume("tapedeck.recorder", &[(PROBED_TOPIC.into(), 0)]));
+    match tokio::time::timeout(PROBE, store).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(problem)) => missing.push(format!("store: {}", problem.detail)),
+        Err(_) => missing.push(format!("store: no answer within {} s", PROBE.as_secs())),
+    }
+    let log = app.log(|log| log.bounds(&TopicPartition::new(PROBED_TOPIC, 0)));
+    match tokio::time::timeout(PROBE, log).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(problem)) => missing.push(format!("log: {}", problem.detail)),
+        Err(_) => missing.push(format!("log: no answer within {} s", PROBE.as_secs())),
+    }
+    missing.extend(app.hub.trouble().map(|why| format!("alerts: {why}")));
+    for (name, gauges) in &app.roles {
+        match gauges.phase() {
+            Phase::Running | Phase::Standby => {}
+            Phase::Starting => missing.push(format!("{name}: starting")),
+            Phase::Stopped => missing.push(format!("{name}: stopped")),
+            Phase::Blocked(why) | Phase::Failed(why) => missing.push(format!("{name}: {why}")),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(json(&Health { status: "ok" }));
+    }
+    Err(Problem::unavailable(format!("not ready: {}", missing.join("; ")), 1))
+}
+
+/// Figures in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+))]
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    app.metrics.roles(&app.roles);
+    app.metrics.store_breaker.set(i64::from(app.store_breaker_open()));
+    // What cannot be asked now is shown as it was: a scrape never fails for it.
+    let _ = tokio::join!(tokio::time::timeout(PROBE, log_figures(&app)), tokio::time::timeout(PROBE, accounts(&app)));
+    let mut response = app.metrics.text().into_response();
+    let media_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+async fn log_figures(app: &App) {
+    let read = app.log(|log| Ok((log.topics()?, groups::all(log.as_ref())?))).await;
+    let Ok((topics, groups)) = read else { return };
+    for topic in topics {
+        let bytes: u64 = topic.partitions.iter().map(|partition| partition.bytes).sum();
+        let label = Topic { topic: topic.config.name.to_string() };
+        app.metrics.log_bytes.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+    for group in groups {
+        for (topic, records, seconds) in group.by_topic() {
+            let label = GroupTopic { group: group.group.clone(), topic };
+            app.metrics.lag_records.get_or_create(&label).set(i64::try_from(records).unwrap_or(i64::MAX));
+            app.metrics.lag_seconds.get_or_create(&label).set(seconds);
+        }
+    }
+}
+
+async fn accounts(app: &App) {
+    let Ok(rows) = app.store(|store| store.latest_risk(None)).await else { return };
+    let number = |value: Dec| value.to_f64().unwrap_or(f64::NAN);
+    for row in rows {
+        let label = Account { account: row.account };
+        app.metrics.equity.get_or_create(&label).set(number(row.equity));
+        app.metrics.drawdown.get_or_create(&label).set(row.drawdown.daily);
+        app.metrics.exposure.get_or_create(&label).set(number(row.exposure.gross));
+        app.metrics.ess.get_or_create(&label).set(i64::from(row.ess.state != EssState::Armed));
+    }
+}

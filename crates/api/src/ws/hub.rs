@@ -1,0 +1,237 @@
+//! One thread that reads the alerts for all sockets: each is serialised once,
+//! and sent to a queue that every socket reads at its own pace.
+//!
+//! Not here: sockets, and what was before they came.
+
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use axum::extract::ws::Utf8Bytes;
+use tapedeck_contracts::{
+    decode::decode,
+    events::{Alert, Severity},
+};
+use tapedeck_flow::Stop;
+use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
+use tokio::sync::{broadcast, watch};
+
+use super::{ALERTS, seq, text_of};
+use crate::app::lock;
+
+/// A poll returns at the first record; this is how long it waits for one before
+/// the wish to stop is asked for.
+const POLL: PollLimits = PollLimits { max_records: 1_000, max_bytes: 1 << 20, timeout: Duration::from_millis(100) };
+/// Between tries while the log cannot be read.
+const RETRY: Duration = Duration::from_millis(500);
+/// Ids of a partition that are remembered: a reader's window of duplicates.
+const WINDOW: usize = 65_536;
+
+/// An alert on its way to the sockets.
+pub(crate) struct Live {
+    pub(crate) partition: usize,
+    pub(crate) offset: u64,
+    pub(crate) text: Utf8Bytes,
+    pub(crate) severity: Severity,
+}
+
+/// What sockets share.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    live: broadcast::Sender<Arc<Live>>,
+    closing: watch::Sender<bool>,
+    partitions: usize,
+}
+
+struct State {
+    /// The offset of the next record, by partition.
+    next: Vec<u64>,
+    /// Records that brought an alert again, by partition.
+    repeats: Vec<BTreeSet<u64>>,
+    /// Why the log cannot be read now.
+    trouble: Option<String>,
+}
+
+/// Ids seen in a partition, the newest of them.
+#[derive(Default)]
+struct Seen {
+    ids: HashSet<u128>,
+    order: VecDeque<u128>,
+}
+
+impl Seen {
+    /// Whether an id is new.
+    fn insert(&mut self, id: u128) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > WINDOW {
+            self.order.pop_front().map(|oldest| self.ids.remove(&oldest));
+        }
+        true
+    }
+}
+
+/// The thread that reads.
+pub(crate) struct Tail(JoinHandle<()>);
+
+impl Tail {
+    /// Waits until it has ended.
+    pub(crate) fn join(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the thread that reads alerts panicked");
+        }
+    }
+}
+
+impl Hub {
+    /// Starts to read at the end of the alerts, as of now; ids are gathered from
+    /// a window before it.
+    pub(crate) fn start(log: Arc<dyn Log>, stop: Stop, queue_events: usize) -> Result<(Arc<Self>, Tail), LogError> {
+        let topic = log.topics()?.into_iter().find(|topic| &*topic.config.name == ALERTS);
+        let topic =
+            topic.ok_or_else(|| LogError::Fatal(format!("the log has no topic `{ALERTS}`; make the topics first")))?;
+        let next: Vec<u64> = topic.partitions.iter().map(|partition| partition.end).collect();
+        let warm: Vec<u64> =
+            topic.partitions.iter().map(|p| p.start.max(p.end.saturating_sub(WINDOW as u64))).collect();
+        let partitions = next.len();
+        let state = State { next: next.clone(), repeats: vec![BTreeSet::new(); partitions], trouble: None };
+        let hub = Arc::new(Self {
+            state: Mutex::new(state),
+            live: broadcast::Sender::new(queue_events.max(1)),
+            closing: watch::Sender::new(false),
+            partitions,
+        });
+        let reader =
+            Follower { hub: Arc::clone(&hub), log, at: warm, seen: (0..partitions).map(|_| Seen::default()).collect() };
+        let thread = thread::Builder::new().name("api-alerts".into()).spawn(move || reader.run(&stop));
+        Ok((hub, Tail(thread.expect("a thread at start"))))
+    }
+
+    /// The queue of all alerts after the positions that come with it.
+    pub(crate) fn subscribe(&self) -> (broadcast::Receiver<Arc<Live>>, Vec<u64>) {
+        // Under the lock that `publish` holds, so that nothing falls between.
+        let state = lock(&self.state);
+        (self.live.subscribe(), state.next.clone())
+    }
+
+    /// Number of partitions of the alerts.
+    pub(crate) fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    /// Whether a record brings an alert again.
+    pub(crate) fn is_repeat(&self, partition: u32, offset: u64) -> bool {
+        lock(&self.state).repeats.get(partition as usize).is_some_and(|repeats| repeats.contains(&offset))
+    }
+
+    /// Why the log cannot be read now.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.state).trouble.clone()
+    }
+
+    /// Asks all sockets to close.
+    pub(crate) fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Changes when sockets should close.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    fn publish(&self, partition: usize, offset: u64, alert: &Alert) {
+        let mut state = lock(&self.state);
+        state.next[partition] = offset + 1;
+        let text = text_of(&seq::write(&state.next), alert);
+        // An error says that nobody listens.
+        let _ = self.live.send(Arc::new(Live { partition, offset, text, severity: alert.severity }));
+    }
+
+    fn repeat(&self, partition: usize, offset: u64) {
+        let mut state = lock(&self.state);
+        let repeats = &mut state.repeats[partition];
+        repeats.insert(offset);
+        if repeats.len() > WINDOW {
+            repeats.pop_first();
+        }
+    }
+}
+
+/// Reads the alerts to the end and on.
+struct Follower {
+    hub: Arc<Hub>,
+    log: Arc<dyn Log>,
+    at: Vec<u64>,
+    seen: Vec<Seen>,
+}
+
+impl Follower {
+    fn run(mut self, stop: &Stop) {
+        while !stop.requested() {
+            let Err(error) = self.read(stop) else { return };
+            tracing::warn!(%error, "alerts cannot be read; trying again");
+            lock(&self.hub.state).trouble = Some(error.to_string());
+            if let LogError::OutOfRange { partition, start, .. } = error {
+                self.at[partition.partition as usize] = start;
+            }
+            stop.wait(RETRY);
+        }
+    }
+
+    fn read(&mut self, stop: &Stop) -> Result<(), LogError> {
+        let places: Vec<TopicPartition> = (0..).zip(&self.at).map(|(n, _)| TopicPartition::new(ALERTS, n)).collect();
+        let mut reader: Box<dyn Reader> = self.log.reader()?;
+        let from: Vec<(TopicPartition, u64)> = places.iter().cloned().zip(self.at.iter().copied()).collect();
+        reader.assign(&from)?;
+        while !stop.requested() {
+            let records = reader.poll(POLL)?;
+            if lock(&self.hub.state).trouble.take().is_some() {
+                tracing::info!("alerts can be read again");
+            }
+            records.iter().for_each(|record| self.take(record));
+            for (place, at) in places.iter().zip(&mut self.at) {
+                *at = reader.position(place).unwrap_or(*at);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &LogRecord) {
+        let partition = record.partition as usize;
+        self.at[partition] = record.offset + 1;
+        let alert: Alert = match decode(record.value.as_deref().unwrap_or_default()) {
+            Ok(alert) => alert,
+            Err(error) => {
+                tracing::warn!(partition, offset = record.offset, %error, "an alert that cannot be read is not shown");
+                return;
+            }
+        };
+        if !self.seen[partition].insert(alert.event_id.fingerprint()) {
+            self.hub.repeat(partition, record.offset);
+        } else if record.offset >= lock(&self.hub.state).next[partition] {
+            self.hub.publish(partition, record.offset, &alert);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_new_once_within_the_window() {
+        let mut seen = Seen::default();
+        assert!(seen.insert(1));
+        assert!(!seen.insert(1));
+        for id in 2..=(WINDOW as u128 + 1) {
+            assert!(seen.insert(id));
+        }
+        assert!(seen.insert(1), "the oldest was forgotten");
+        assert_eq!(seen.ids.len(), WINDOW);
+    }
+}
