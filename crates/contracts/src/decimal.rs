@@ -369,21 +369,22 @@ impl JsonSchema for Dec {
 ///
 /// # Errors
 /// Not a decimal.
-pub fn wide<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dec, D::Error> {
-    deserializer.deserialize_newtype_struct(RAW, Reader(WIDE))
+pub fn wide<'de, T: From<Decimal>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_newtype_struct(RAW, Reader(WIDE)).map(|dec| T::from(dec.0))
 }
 
-/// A [`wide`] decimal, for places that `deserialize_with` does not reach.
-#[derive(Deserialize)]
+/// A [`wide`] decimal, for places that `deserialize_with` does not reach, and
+/// for what a role keeps of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-struct Wide(#[serde(deserialize_with = "wide")] Dec);
+pub struct Wide(#[serde(deserialize_with = "wide", serialize_with = "as_text")] pub Decimal);
 
 /// [`wide`], or null.
 ///
 /// # Errors
 /// Not a decimal.
 pub fn wide_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Dec>, D::Error> {
-    Ok(Option::<Wide>::deserialize(deserializer)?.map(|wide| wide.0))
+    Ok(Option::<Wide>::deserialize(deserializer)?.map(|wide| Dec(wide.0)))
 }
 
 /// [`wide`] by name; a name twice is an error.
@@ -392,7 +393,7 @@ pub fn wide_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 /// Not an object of decimals.
 pub fn wide_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Dec>, D::Error> {
     let map: BTreeMap<String, Wide> = crate::unique::map(deserializer)?;
-    Ok(map.into_iter().map(|(name, wide)| (name, wide.0)).collect())
+    Ok(map.into_iter().map(|(name, wide)| (name, Dec(wide.0))).collect())
 }
 
 /// For `#[serde(serialize_with)]`: writes the decimal as a JSON number, where
@@ -403,4 +404,8 @@ pub fn wide_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<S
 pub fn as_number<S: Serializer>(value: &Dec, serializer: S) -> Result<S::Ok, S::Error> {
     let raw = RawValue::from_string(value.to_string()).map_err(serde::ser::Error::custom)?;
     raw.serialize(serializer)
+}
+
+fn as_text<S: Serializer>(value: &Decimal, serializer: S) -> Result<S::Ok, S::Error> {
+    Dec(*value).serialize(serializer)
 }

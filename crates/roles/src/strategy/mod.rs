@@ -1,5 +1,14 @@
 //! The strategy role: bars in, signals out.
 //!
-//! Not here: orders.
+//! `config` says what runs, `rules` when a strategy wants to be long, short or
+//! flat, `bars` what a bar is where the market sends quotes and trades, `core`
+//! puts them together.
+//!
+//! Not here: orders, which the paper broker makes of signals.
 
+mod bars;
 pub mod config;
+mod core;
+mod rules;
+
+pub use self::{config::StrategyConfig, core::Strategies};
