@@ -35,6 +35,9 @@ mod schema;
 mod stats;
 mod totals;
 
+#[cfg(test)]
+mod plans;
+
 /// The file's name inside a data folder.
 pub const FILE_NAME: &str = "store.db";
 

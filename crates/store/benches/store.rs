@@ -1,0 +1,177 @@
+//! What the SQLite store does on this machine: reports applied a second, then
+//! the latency of its queries over what was applied.
+//!
+//! `cargo bench -p tapedeck-store -- [reports, default 1000000] [folder]`
+//!
+//! Not here: HTTP, the log, decoding.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use tapedeck_contracts::{Dec, EventId, Timestamp, events::OrderStatus};
+use tapedeck_store::{
+    Batch, FillsQuery, OrdersQuery, PnlQuery, SqliteConfig, SqliteStore, Store,
+    conformance::samples::{self, START, metrics, rows},
+};
+
+const BATCH: u64 = 4_096;
+const ACCOUNTS: u64 = 4;
+const SYMBOLS: u64 = 20;
+const VENUES: u64 = 2;
+/// Events are this far apart, so that a million are some seventeen minutes.
+const STEP_US: i64 = 1_000;
+/// Calls behind each percentile.
+const CALLS: u64 = 1_000;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let reports = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let own;
+    let folder = match arguments.next() {
+        Some(folder) => folder.into(),
+        None => {
+            own = tempfile::tempdir().expect("a folder for the store");
+            own.path().to_owned()
+        }
+    };
+    println!("cargo bench -p tapedeck-store -- {reports}");
+    let store = SqliteStore::open(&folder, SqliteConfig::default()).expect("a store");
+    write(&*store, reports, &folder);
+    read(&*store, reports);
+}
+
+fn write(store: &dyn Store, reports: u64, folder: &Path) {
+    let mut spent = Duration::ZERO;
+    let mut last_part = (0, Duration::ZERO);
+    let mut slowest = Duration::ZERO;
+    for first in (0..reports).step_by(usize::try_from(BATCH).expect("a small number")) {
+        let batch = batch(first, reports.min(first + BATCH));
+        let start = Instant::now();
+        store.apply(&batch).expect("apply");
+        let took = start.elapsed();
+        spent += took;
+        slowest = slowest.max(took);
+        if first >= reports - reports / 10 {
+            last_part = (last_part.0 + batch.rows.len(), last_part.1 + took);
+        }
+    }
+    let size: u64 = std::fs::read_dir(folder)
+        .expect("the folder")
+        .map(|file| file.expect("a file").metadata().expect("its size").len())
+        .sum();
+    println!(
+        "apply: {:.0} fills/s in batches of {BATCH} ({:.0}/s over the last tenth), slowest batch {} ms, {} bytes a fill",
+        as_f64(reports) / spent.as_secs_f64(),
+        as_f64(last_part.0 as u64) / last_part.1.as_secs_f64(),
+        slowest.as_millis(),
+        size / reports.max(1),
+    );
+}
+
+/// Fills with random ids and, once a batch, the metrics of each account.
+fn batch(first: u64, end: u64) -> Batch {
+    let mut all = Vec::with_capacity(usize::try_from(end - first + ACCOUNTS).expect("a small number"));
+    for n in first..end {
+        let mut report = samples::trade(n);
+        let random = mix(n);
+        report.event_id = EventId(format!(
+            "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+            random >> 32,
+            random >> 16 & 0xffff,
+            random & 0xfff,
+            mix(random) & 0xfff,
+            mix(random ^ n) & 0xffff_ffff_ffff
+        ));
+        report.timestamp = time(n);
+        report.account = account(n);
+        report.symbol = symbol(n);
+        report.venue = format!("VENUE-{}", random % VENUES);
+        report.order.status = if n % 50 == 0 { OrderStatus::PartiallyFilled } else { OrderStatus::Filled };
+        let fill = report.fill.as_mut().expect("a fill");
+        fill.last_px = Dec::parse(&format!("{}.{:02}", 90_000 + random % 10_000, random % 100)).expect("a price");
+        report.pnl.realized = Dec::parse(&format!("{}.{:04}", random % 100, random % 10_000)).expect("an amount");
+        all.push(samples::row_in(u32::try_from(n % 8).expect("small"), n / 8, report));
+    }
+    for n in 0..ACCOUNTS {
+        let mut metrics = metrics(first + n, &account(n), Some("500.25"));
+        metrics.timestamp = time(end - 1);
+        let offset = first + n;
+        all.push(samples::row_in(u32::try_from(n).expect("small"), offset, metrics));
+    }
+    rows(all)
+}
+
+fn read(store: &dyn Store, reports: u64) {
+    let page = FillsQuery { limit: 100, ..FillsQuery::default() };
+    let until = |n: u64| Some(time(mix(n) % reports));
+    measure("fills, newest 100", |_| store.fills(&page).expect("fills").len());
+    measure("fills by account, 100 from anywhere", |n| {
+        let query = FillsQuery { account: Some(account(n)), to: until(n), ..page.clone() };
+        store.fills(&query).expect("fills").len()
+    });
+    measure("fills by symbol, 100 from anywhere", |n| {
+        let query = FillsQuery { symbol: Some(symbol(n)), to: until(n), ..page.clone() };
+        store.fills(&query).expect("fills").len()
+    });
+    measure("fills by account, symbol, venue, 100 from anywhere", |n| {
+        let venue = Some("VENUE-1".to_owned());
+        let query =
+            FillsQuery { account: Some(account(n)), symbol: Some(symbol(n)), venue, to: until(n), ..page.clone() };
+        store.fills(&query).expect("fills").len()
+    });
+    let whole_us = i64::try_from(reports).expect("a small number") * STEP_US;
+    measure("pnl of an account, 1000 points", |n| {
+        let interval_us = (whole_us / 1_000).max(1);
+        let query =
+            PnlQuery { account: account(n), symbol: None, from: START, to: START.plus_micros(whole_us), interval_us };
+        store.pnl(&query).expect("pnl").len()
+    });
+    measure("latest risk of all accounts", |_| store.latest_risk(None).expect("risk").len());
+    measure("symbol statistics of all accounts", |_| store.symbol_stats(None).expect("stats").len());
+    measure("open orders of an account, 100", |n| {
+        let query = OrdersQuery { account: Some(account(n)), open_only: true, limit: 100, ..OrdersQuery::default() };
+        store.orders(&query).expect("orders").len()
+    });
+}
+
+fn measure(what: &str, call: impl Fn(u64) -> usize) {
+    let mut rows = 0;
+    let mut took: Vec<Duration> = (0..CALLS)
+        .map(|n| {
+            let start = Instant::now();
+            rows = call(n);
+            start.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    let percentile = |share: usize| took[took.len() * share / 100].as_micros();
+    println!("{what}: p50 {} us, p99 {} us ({rows} rows)", percentile(50), percentile(99));
+}
+
+fn account(n: u64) -> String {
+    format!("ACC-{}", mix(n) % ACCOUNTS)
+}
+
+fn symbol(n: u64) -> String {
+    format!("SYM-{}", mix(n ^ 0x5555) % SYMBOLS)
+}
+
+fn time(n: u64) -> Timestamp {
+    START.plus_micros(i64::try_from(n).expect("a small number") * STEP_US)
+}
+
+/// Numbers that look random and are the same in every run (splitmix64).
+fn mix(n: u64) -> u64 {
+    let mut mixed = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,85 @@
+//! Tests that every query is served by an index that is in the order of its
+//! answer: nothing is scanned, nothing is sorted.
+//!
+//! Not here: what the queries answer.
+
+use rusqlite::Connection;
+
+use super::{alerts, fills, orders, pnl, risk, stats};
+
+/// The plan of a query, a step a line.
+fn plan(sql: &str) -> Vec<String> {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(include_str!("../../migrations/sqlite/0001_first.sql")).unwrap();
+    let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let mut rows = statement.raw_query();
+    let mut steps = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        steps.push(row.get::<_, String>(3).unwrap());
+    }
+    steps
+}
+
+/// One step: a search along the index, whose columns in front are all bound.
+fn assert_searches(sql: &str, index: &str, bound: &[&str]) {
+    let steps = plan(sql);
+    assert_eq!(steps.len(), 1, "one step, no sorting: {steps:?}");
+    assert!(steps[0].starts_with("SEARCH") && steps[0].contains(index), "{steps:?} has to search {index}");
+    for column in bound {
+        assert!(steps[0].contains(&format!("{column}=?")), "{steps:?} has to bind {column}");
+    }
+    assert!(steps[0].contains("time_us<?") || steps[0].contains("time_us,place)<"), "{steps:?} has to seek by time");
+}
+
+#[test]
+fn every_set_of_filters_of_fills_has_its_index() {
+    let filters = [("account", 1_u8), ("symbol", 2), ("venue", 4)];
+    for set in 0..8_u8 {
+        let bound: Vec<_> = filters.iter().filter(|(_, bit)| set & bit != 0).map(|(name, _)| *name).collect();
+        let index = if bound.is_empty() { "fills_time".to_owned() } else { format!("fills_{}", bound.join("_")) };
+        assert_searches(&fills::sql(set & 1 != 0, set & 2 != 0, set & 4 != 0), &index, &bound);
+    }
+}
+
+#[test]
+fn every_set_of_filters_of_orders_has_its_index() {
+    for set in 0..8_u8 {
+        let (account, symbol, open) = (set & 1 != 0, set & 2 != 0, set & 4 != 0);
+        let mut bound = if account { vec!["account"] } else { vec![] };
+        // Open orders are few: their symbol is compared row by row.
+        bound.extend((symbol && !open).then_some("symbol"));
+        assert_searches(&orders::sql(account, symbol, open), "orders_", &bound);
+    }
+}
+
+#[test]
+fn every_set_of_filters_of_alerts_has_its_index() {
+    for set in 0..4_u8 {
+        let (account, severity) = (set & 1 != 0, set & 2 != 0);
+        let mut bound = if account { vec!["account"] } else { vec![] };
+        bound.extend(severity.then_some("severity"));
+        assert_searches(&alerts::sql(account, severity), "alerts_", &bound);
+    }
+}
+
+#[test]
+fn a_point_of_the_curve_is_a_seek_in_each_table() {
+    for sql in [pnl::LAST_REALIZED, pnl::LAST_UNREALIZED] {
+        assert_searches(sql, "PRIMARY KEY", &["account", "symbol"]);
+    }
+}
+
+#[test]
+fn executions_latest_metrics_and_statistics_are_searched() {
+    let searched = [
+        (fills::executions_sql(), "executions (account=? AND execution_number>?)"),
+        (risk::LATEST.to_owned(), "risk_metrics_account (account=?)"),
+        (stats::OF_ACCOUNT.to_owned(), "PRIMARY KEY (account=?)"),
+    ];
+    for (sql, index) in searched {
+        let steps = plan(&sql);
+        assert!(steps.len() == 1 && steps[0].contains(index), "{steps:?} has to search {index}");
+    }
+    // All statistics are the answer here: the table in its order, without a sort.
+    assert_eq!(plan(stats::OF_ALL), ["SCAN symbol_stats"]);
+}

@@ -1,0 +1,184 @@
+//! What only SQLite has: its file, its locks, and what is left of a process
+//! that was killed in the middle.
+//!
+//! Not here: what every store does.
+#![expect(clippy::print_stdout, reason = "a child tells its parent how far it is")]
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tapedeck_store::{
+    Batch, FillsQuery, SqliteConfig, SqliteStore, Store, StoreError,
+    conformance::samples::{GROUP, TOPIC, moved, reports, row, rows, trade},
+};
+
+const BATCH: u64 = 400;
+/// What a child does at most, should nobody kill it.
+const MOST_BATCHES: u64 = 500;
+
+fn open(path: &Path) -> Arc<SqliteStore> {
+    SqliteStore::open(path, SqliteConfig::default()).expect("a store")
+}
+
+fn place(store: &dyn Store) -> Option<u64> {
+    store.resume(GROUP, &[(Arc::from(TOPIC), 0)]).expect("resume")[0].next
+}
+
+fn next_batch(expected: Option<u64>) -> Batch {
+    let first = expected.unwrap_or(0);
+    let trades = (first..first + BATCH).map(|n| row(n, trade(n + 1))).collect();
+    Batch { offsets: vec![moved(expected, first + BATCH)], ..rows(trades) }
+}
+
+#[test]
+fn a_kill_in_the_middle_leaves_each_batch_whole_or_absent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut before = 0;
+    for round in 0..6 {
+        let mut child = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--ignored", "--exact", "a_child_that_applies_until_it_is_killed", "--nocapture"])
+            .current_dir(folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a child");
+        let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let applied = lines.map_while(Result::ok).filter(|line| line.contains("applied")).take(2 + round).count();
+        child.kill().expect("kill");
+        child.wait().expect("its end");
+        assert_eq!(applied, 2 + round, "the child was at work when it was killed");
+
+        let store = open(folder.path());
+        let next = place(&*store).expect("a place");
+        assert!(next > before && next % BATCH == 0);
+        before = next;
+        let fills = store.fills(&FillsQuery { limit: 1_000_000, ..FillsQuery::default() }).expect("fills");
+        let offsets: Vec<u64> = fills.iter().rev().map(|fill| fill.key.offset).collect();
+        assert_eq!(offsets, (0..next).collect::<Vec<_>>(), "rows and offsets are of one act");
+        assert_eq!(store.symbol_stats(None).expect("stats")[0].fills, next);
+    }
+}
+
+#[test]
+#[ignore = "is run as a child of the test above, in a folder of its own"]
+fn a_child_that_applies_until_it_is_killed() {
+    let store = open(Path::new("store.db"));
+    for _ in 0..MOST_BATCHES {
+        let batch = next_batch(place(&*store));
+        store.apply(&batch).expect("apply");
+        println!("\napplied");
+    }
+}
+
+#[test]
+fn two_that_open_a_new_file_at_once_both_find_it_whole() {
+    for _ in 0..5 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let start = Barrier::new(4);
+        thread::scope(|scope| {
+            let openers: Vec<_> = (0..4_u64)
+                .map(|n| {
+                    let (start, folder) = (&start, &folder);
+                    scope.spawn(move || {
+                        start.wait();
+                        let store = open(folder.path());
+                        store.apply(&rows(vec![row(n, trade(n))])).expect("apply").stored
+                    })
+                })
+                .collect();
+            let stored: usize = openers.into_iter().map(|opener| opener.join().expect("no panic")).sum();
+            assert_eq!(stored, 4);
+        });
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    drop(open(folder.path()));
+    let conn = Connection::open(folder.path().join("store.db")).expect("the file");
+    conn.pragma_update(None, "user_version", 99).expect("a version");
+    let refused = SqliteStore::open(folder.path(), SqliteConfig::default()).err().expect("a refusal");
+    let StoreError::Fatal(text) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("newer tapedeck (schema 99") && text.contains("start that version"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let garbage = "not a database, but somebody's notes ".repeat(200);
+    std::fs::write(&path, &garbage).expect("a file");
+    let refused = SqliteStore::open(&path, SqliteConfig::default()).err().expect("a refusal");
+    let StoreError::Fatal(text) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("store.db") && text.contains("backup"), "{text}");
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), garbage);
+}
+
+#[test]
+fn a_lock_that_stays_is_transient_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store =
+        SqliteStore::open(folder.path(), SqliteConfig { busy_timeout: Duration::from_millis(20) }).expect("a store");
+    let other = Connection::open(store.path()).expect("another process");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let batch = next_batch(None);
+    assert!(matches!(store.apply(&batch), Err(StoreError::Transient(_))));
+    assert_eq!(place(&*store), None, "readers go on");
+    other.execute_batch("ROLLBACK").expect("the lock is gone");
+    store.apply(&batch).expect("apply");
+    assert_eq!(place(&*store), Some(BATCH));
+}
+
+#[test]
+fn readers_see_whole_batches_while_they_are_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path());
+    let batches = 20;
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = 0;
+                    while seen < batches * BATCH {
+                        let stats = store.symbol_stats(None).expect("stats");
+                        let fills = stats.first().map_or(0, |stats| stats.fills);
+                        assert!(fills >= seen && fills % BATCH == 0, "{fills} after {seen}");
+                        seen = fills;
+                    }
+                })
+            })
+            .collect();
+        let mut expected = None;
+        for _ in 0..batches {
+            store.apply(&next_batch(expected)).expect("apply");
+            expected = Some(expected.unwrap_or(0) + BATCH);
+        }
+        readers.into_iter().for_each(|reader| reader.join().expect("no panic"));
+    });
+}
+
+#[test]
+fn a_name_first_seen_in_a_refused_batch_is_not_remembered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(folder.path());
+    let mut stranger = trade(1);
+    stranger.account = "STRANGER".into();
+    let mut conflicting = trade(1);
+    conflicting.account = "STRANGER".into();
+    conflicting.event_id = "another".into();
+    conflicting.order.order_id = "another".into();
+    assert!(matches!(store.apply(&reports([stranger.clone(), conflicting])), Err(StoreError::Poison { index: 1, .. })));
+    let mut other = trade(2);
+    other.account = "OTHER".into();
+    store.apply(&reports([other, stranger])).expect("apply");
+    let fills = store.fills(&FillsQuery { account: Some("STRANGER".into()), limit: 9, ..FillsQuery::default() });
+    assert_eq!(fills.expect("fills")[0].fill_id, "F1");
+}
