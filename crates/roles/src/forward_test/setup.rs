@@ -135,7 +135,9 @@ impl BrokerSetup {
     }
 
     fn check_broker(&self, wrong: &mut Vec<String>) {
-        /// 100 %: a commission or slippage at or above it is a slip of the hand.
+        /// A longer way to the venue is a slip of the hand.
+        const DAY_MS: u64 = 86_400_000;
+        /// 100 %: so is a commission or slippage of all there is.
         const ALL_BPS: Decimal = Decimal::from_parts(10_000, 0, 0, false, 0);
         let broker = &self.broker;
         for (key, bps) in [
@@ -154,6 +156,9 @@ impl BrokerSetup {
                 "broker.volume_share: expected more than 0 and at most 1, found {}",
                 broker.volume_share
             ));
+        }
+        if broker.latency_ms > DAY_MS {
+            wrong.push(format!("broker.latency_ms: expected at most a day ({DAY_MS}), found {}", broker.latency_ms));
         }
         if broker.metrics_interval_ms == 0 {
             wrong.push("broker.metrics_interval_ms: expected 1 or more".into());
