@@ -10,7 +10,7 @@
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{
-    Timestamp,
+    Dec, Timestamp,
     events::{
         Action, EssState, ExecType, MarketKind, OrderStatus, OrderType, Reason, Side, Signal, TimeInForce,
         signal::SignalOrder,
@@ -51,6 +51,9 @@ pub(super) struct Order {
     /// Notional of what filled.
     #[serde(with = "exact")]
     pub paid: Decimal,
+    /// Price of its last fill; 0 before the first.
+    #[serde(with = "exact")]
+    pub last_price: Decimal,
     /// Price of the event that caused it; 0 where unknown.
     #[serde(with = "exact")]
     pub reference: Decimal,
@@ -69,6 +72,16 @@ pub(super) struct Order {
 impl Order {
     pub(super) fn leaves(&self) -> Decimal {
         self.quantity - self.filled
+    }
+
+    /// Of what filled; none before the first fill. Notionals too small for
+    /// money leave no average: then it is the last price.
+    pub(super) fn average_price(&self) -> Option<Dec> {
+        if self.filled.is_zero() {
+            return None;
+        }
+        let average = money::average(self.paid, self.filled);
+        Some(if average.is_zero() { Dec(self.last_price) } else { average })
     }
 
     pub(super) fn signed_leaves(&self) -> Decimal {
@@ -183,6 +196,7 @@ fn place(
         quantity: ask.quantity,
         filled: Decimal::ZERO,
         paid: Decimal::ZERO,
+        last_price: Decimal::ZERO,
         reference: ask.reference,
         ready_at: ask.caused_at.plus_micros(params.latency_us),
         fill_on: account.fill_on.or(tape.symbols[ask.symbol].state.kind),

@@ -176,6 +176,7 @@ fn book(
     account.revalue(order.symbol, deal.price)?;
     order.filled = money::plus(order.filled, quantity)?.normalize();
     order.paid = money::plus(order.paid, notional)?;
+    order.last_price = deal.price;
     let status = if order.leaves().is_zero() { OrderStatus::Filled } else { OrderStatus::PartiallyFilled };
     let step = Step { exec_type: ExecType::Trade, status, at: deal.at, fill: Some(note), reason: None };
     execution(emit, tape, account, order, step)

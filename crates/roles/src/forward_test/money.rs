@@ -109,18 +109,21 @@ pub(super) fn mid(bid: Decimal, ask: Decimal) -> Result<Decimal, Overflow> {
     Ok(Decimal::try_from_i128_with_scale(mantissa, sum.scale() + 1).map_err(|_| Overflow)?.normalize())
 }
 
-/// A figure for the wire, exact.
+/// A sum of money for the wire, exact: the contract takes as many digits.
+pub(super) fn sum(value: Decimal) -> Dec {
+    Dec(value.normalize())
+}
+
+/// A price or quantity for the wire, exact.
 pub(super) fn wire(value: Decimal) -> Result<Dec, Overflow> {
     let value = value.normalize();
+    let limit = 10_u128.pow(MAX_SIGNIFICANT_DIGITS);
     let mut mantissa = value.mantissa().unsigned_abs();
     // Zeros at the end of a whole number carry size, not precision.
-    while mantissa >= 10_u128.pow(MAX_SIGNIFICANT_DIGITS as u32) && mantissa.is_multiple_of(10) && value.scale() == 0 {
+    while mantissa >= limit && value.scale() == 0 && mantissa.is_multiple_of(10) {
         mantissa /= 10;
     }
-    if value.scale() > MAX_DECIMALS || mantissa >= 10_u128.pow(MAX_SIGNIFICANT_DIGITS as u32) {
-        return Err(Overflow);
-    }
-    Ok(Dec(value))
+    if value.scale() > MAX_DECIMALS || mantissa >= limit { Err(Overflow) } else { Ok(Dec(value)) }
 }
 
 /// A price for display: rounded half to even to what the wire can carry.
@@ -145,7 +148,7 @@ pub(super) fn to_f64(value: Decimal) -> f64 {
 /// A float as money; what is not finite or too large is an error.
 pub(super) fn from_f64(value: f64) -> Result<Decimal, Overflow> {
     let units = (value * POWERS[MONEY_DECIMALS as usize]).round();
-    if !units.is_finite() || units.abs() >= 1e18 {
+    if !units.is_finite() || units.abs() >= 1e26 {
         return Err(Overflow);
     }
     Ok(Decimal::from_i128_with_scale(units as i128, MONEY_DECIMALS))

@@ -165,7 +165,7 @@ pub(super) fn execution(
             status: step.status,
             cum_qty: wire(order.filled)?,
             leaves_qty: if open { wire(order.leaves())? } else { Dec::ZERO },
-            avg_px: (!order.filled.is_zero()).then(|| money::average(order.paid, order.filled)),
+            avg_px: order.average_price(),
         },
         fill: match &step.fill {
             None => None,
@@ -179,13 +179,13 @@ pub(super) fn execution(
             }),
         },
         costs: Costs {
-            commission: wire(step.fill.as_ref().map_or(Decimal::ZERO, |fill| fill.commission))?,
+            commission: money::sum(step.fill.as_ref().map_or(Decimal::ZERO, |fill| fill.commission)),
             currency: account.state.currency.clone(),
             slippage_bps: step.fill.as_ref().and_then(|fill| slippage_bps(order, fill.price)),
         },
         pnl: Pnl {
-            realized: wire(step.fill.as_ref().map_or(Decimal::ZERO, |fill| fill.realized))?,
-            unrealized: wire(unrealized)?,
+            realized: money::sum(step.fill.as_ref().map_or(Decimal::ZERO, |fill| fill.realized)),
+            unrealized: money::sum(unrealized),
         },
         reason: step.reason,
     };
@@ -238,9 +238,9 @@ pub(super) fn figures(emit: &mut Emit<'_>, tape: &Tape, params: &Params, account
     let (long, short, total) = (gross.long, gross.short, gross.total());
     let equity = account.equity();
     let positions = positions(account, tape)?;
-    let (equity_out, cash, margin) = (wire(equity)?, wire(account.state.cash)?, wire(gross.margin)?);
+    let (equity_out, cash, margin) = (money::sum(equity), money::sum(account.state.cash), money::sum(gross.margin));
     let ess = &account.state.ess;
-    let by_venue = gross.by_venue.into_iter().map(|(venue, sum)| Ok((venue, wire(sum)?)));
+    let by_venue = gross.by_venue.into_iter().map(|(venue, sum)| (venue, money::sum(sum)));
     let metrics = RiskMetrics {
         event_id: id.clone(),
         schema_version: SCHEMA_VERSION.into(),
@@ -253,14 +253,14 @@ pub(super) fn figures(emit: &mut Emit<'_>, tape: &Tape, params: &Params, account
         margin,
         leverage: leverage(total, equity),
         exposure: Exposure {
-            long: wire(long)?,
-            short: wire(short)?,
-            net: wire(long - short)?,
-            gross: wire(total)?,
-            by_venue: by_venue.collect::<Result<_, Overflow>>()?,
+            long: money::sum(long),
+            short: money::sum(short),
+            net: money::sum(long - short),
+            gross: money::sum(total),
+            by_venue: by_venue.collect(),
         },
         drawdown: account.state.peaks.drawdown(equity),
-        var_95: account_var(account, tape)?.map(wire).transpose()?,
+        var_95: account_var(account, tape)?.map(money::sum),
         risk_limit_pct: 100.0 * to_f64(total) / to_f64(account.max_gross),
         limits: Some(RiskLimits {
             max_gross: Dec(account.max_gross),
@@ -275,8 +275,8 @@ pub(super) fn figures(emit: &mut Emit<'_>, tape: &Tape, params: &Params, account
         cash,
         margin,
         positions,
-        realized_pnl: wire(account.state.realized)?,
-        unrealized_pnl: wire(account.unrealized())?,
+        realized_pnl: money::sum(account.state.realized),
+        unrealized_pnl: money::sum(account.unrealized()),
     };
     let id = emit.next_id(PORTFOLIO, &account.id);
     let event = Event::Portfolio(emit.envelope(portfolio));
@@ -296,8 +296,8 @@ fn positions(account: &Account, tape: &Tape) -> Result<Vec<PositionView>, Overfl
             quantity: wire(quantity.abs())?,
             avg_entry_price: money::average(position.held.cost, quantity),
             mark_price: shown(symbol.state.mark.unwrap_or_default()),
-            notional: wire(position.value.abs())?,
-            unrealized_pnl: wire(position.value - position.held.cost)?,
+            notional: money::sum(position.value.abs()),
+            unrealized_pnl: money::sum(position.value - position.held.cost),
         })
     })
     .collect()
@@ -335,11 +335,11 @@ pub(super) fn session(
             win_rate: performance.win_rate(),
             sharpe: performance.sharpe(params.days_per_year),
             max_drawdown: account.state.peaks.max_drawdown(),
-            pnl: wire(account.equity() - account.state.start)?,
+            pnl: money::sum(account.equity() - account.state.start),
         },
         account: Some(account.id.clone()),
         currency: Some(account.state.currency.clone()),
-        starting_equity: Some(wire(account.state.start)?),
+        starting_equity: Some(money::sum(account.state.start)),
         source: Some("signals".into()),
     };
     let event = Event::ForwardTest(emit.envelope(data));
