@@ -136,7 +136,8 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// Polls once and takes what it brings.
     fn fill(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
         let config = &self.setup.config;
-        let timeout = self.since.map_or(IDLE, |since| config.batch_max_age().saturating_sub(since.elapsed()));
+        let left = |since: Instant| config.batch_max_age().saturating_sub(since.elapsed());
+        let timeout = self.since.map_or(IDLE, left).min(IDLE);
         let limits = PollLimits {
             max_records: config.batch_max_records.saturating_sub(self.pending.len()).max(1),
             max_bytes: config.batch_max_bytes.saturating_sub(self.pending_bytes).max(1),

@@ -1,0 +1,291 @@
+//! What the runtime promises, on a real log: each event once in effect, whatever
+//! comes twice, dies, panics or stalls.
+//!
+//! Not here: the pure parts, which are tested beside their code.
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        mpsc::sync_channel,
+    },
+    time::Duration,
+};
+
+use common::{Counter, INPUT, Running, Tape, alert, raw, values};
+use tapedeck_contracts::headers::CE_ID;
+use tapedeck_flow::{
+    Failure, Phase,
+    runtime::{LogEffect, LogStep, Move, Resume, Step},
+};
+use tapedeck_log::{GroupOffset, Log, Member, TopicPartition, embedded::EmbeddedConfig};
+
+#[test]
+fn an_event_that_was_written_twice_is_handled_once() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b", "a", "c", "b"]);
+    let running = Running::start(tape.setup("one"), Counter::default(), tape.step());
+    let gauges = Arc::clone(&running.gauges);
+    assert_eq!(values(&tape.outputs(3)), ["a", "b", "c"]);
+    running.end().unwrap();
+    assert_eq!(tape.output_len(), 3);
+    assert_eq!(gauges.duplicates.load(SeqCst), 2);
+    assert_eq!(tape.kept(0), (3, Some(5)), "the position is past the duplicates");
+    assert_eq!(gauges.phase(), Phase::Stopped);
+}
+
+#[test]
+fn a_restart_reads_the_window_again_and_drops_what_comes_twice() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b"]);
+    let running = Running::start(tape.setup("one"), Counter::default(), tape.step());
+    tape.outputs(2);
+    running.end().unwrap();
+
+    tape.produce(0, ["b", "a", "c"]);
+    let running = Running::start(tape.setup("two"), Counter::default(), tape.step());
+    assert_eq!(values(&tape.outputs(3)), ["a", "b", "c"]);
+    running.end().unwrap();
+    assert_eq!(tape.output_len(), 3);
+    assert_eq!(tape.kept(0), (3, Some(5)));
+}
+
+/// Dies after the append and before the transact, as a killed process does.
+struct Killed(Arc<dyn Log>, LogStep);
+
+impl Step for Killed {
+    type Effect = LogEffect;
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
+        self.1.resume(partitions)
+    }
+    fn perform(&mut self, _: &mut dyn Member, effect: LogEffect, _: &[Move]) -> Result<(), Failure> {
+        self.0.append(effect.first)?;
+        Err(Failure::Fatal("killed".into()))
+    }
+}
+
+#[test]
+fn a_crash_between_append_and_transact_gives_the_same_events_with_the_same_ids() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b", "c"]);
+    let step = Killed(Arc::clone(&tape.log) as Arc<dyn Log>, tape.step());
+    let counter = || Counter { first: true, ..Counter::default() };
+    assert!(matches!(Running::start(tape.setup("one"), counter(), step).join(), Err(Failure::Fatal(_))));
+    assert_eq!(tape.output_len(), 3);
+    assert_eq!(tape.kept(0), (0, None));
+
+    let running = Running::start(tape.setup("two"), counter(), tape.step());
+    let records = tape.outputs(6);
+    running.end().unwrap();
+    let ids: Vec<_> = records.iter().map(|record| record.headers.text(CE_ID).unwrap()).collect();
+    assert_eq!(ids[..3], ids[3..]);
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(tape.kept(0), (3, Some(3)));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stops_its_partition_and_no_other() {
+    let tape = Tape::new();
+    let bad = raw(0, r#"{"event_id":"x","timestamp":"2024-01-01T00:00:00Z","severity":"LOUD"}"#);
+    tape.log.append(vec![alert(0, "a"), bad, alert(0, "b"), alert(1, "c")]).unwrap();
+    let running = Running::start(tape.setup("one"), Counter::default(), tape.step());
+    let gauges = Arc::clone(&running.gauges);
+    tape.outputs(2);
+    tape.produce(1, ["d"]);
+    let records = tape.outputs(3);
+    let Phase::Blocked(message) = gauges.phase() else { panic!("not blocked: {:?}", gauges.phase()) };
+    running.end().unwrap();
+    assert_eq!(values(&records).into_iter().collect::<BTreeSet<_>>(), ["a", "c", "d"].map(str::to_owned).into());
+    for part in ["alerts.v1/0/1", "$.severity", "stops at offset 1", "groups reset"] {
+        assert!(message.contains(part), "`{part}` is missing in: {message}");
+    }
+    assert_eq!(tape.kept(0), (1, Some(1)), "what lies before the record is visible, the rest is in the log");
+    assert_eq!(tape.kept(1), (2, Some(2)));
+    assert_eq!(gauges.poison.load(SeqCst), 1);
+}
+
+#[test]
+fn a_record_that_the_handler_refuses_costs_neither_its_batch_nor_the_state() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b", "bad", "c"]);
+    tape.produce(1, ["d", "e"]);
+    let refuse = |delivery: &tapedeck_flow::Delivery| match delivery.id.as_str() {
+        "bad" => Err("no such account".to_owned()),
+        _ => Ok(()),
+    };
+    let running = Running::start(tape.setup("one"), Counter::with(refuse), tape.step());
+    let gauges = Arc::clone(&running.gauges);
+    let records = tape.outputs(4);
+    running.end().unwrap();
+    assert_eq!(values(&records).into_iter().collect::<BTreeSet<_>>(), ["a", "b", "d", "e"].map(str::to_owned).into());
+    assert_eq!(tape.kept(0), (2, Some(2)));
+    assert_eq!(tape.kept(1), (2, Some(2)));
+    assert_eq!(gauges.poison.load(SeqCst), 1);
+}
+
+#[test]
+fn a_panic_that_passes_loses_nothing_and_repeats_nothing() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b", "c", "d", "e"]);
+    tape.produce(1, ["f"]);
+    let left = AtomicUsize::new(3);
+    let panics = move |delivery: &tapedeck_flow::Delivery| {
+        let again = delivery.id.as_str() == "d" && left.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok();
+        assert!(!again, "stumbled");
+        Ok(())
+    };
+    let running = Running::start(tape.setup("one"), Counter::with(panics), tape.step());
+    let gauges = Arc::clone(&running.gauges);
+    let mut copied = values(&tape.outputs(6));
+    running.end().unwrap();
+    copied.sort();
+    assert_eq!(copied, ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(tape.output_len(), 6);
+    assert_eq!((tape.kept(0), tape.kept(1)), ((5, Some(5)), (1, Some(1))));
+    assert_eq!(gauges.poison.load(SeqCst), 0);
+}
+
+#[test]
+fn a_record_on_which_the_handler_always_panics_is_found_and_stops_its_partition() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b", "c", "d", "e"]);
+    tape.produce(1, ["f"]);
+    let panics = |delivery: &tapedeck_flow::Delivery| {
+        assert!(delivery.id.as_str() != "d", "stumbled");
+        Ok(())
+    };
+    let running = Running::start(tape.setup("one"), Counter::with(panics), tape.step());
+    let gauges = Arc::clone(&running.gauges);
+    let mut copied = values(&tape.outputs(4));
+    tape.produce(1, ["g"]);
+    tape.outputs(5);
+    let Phase::Blocked(message) = gauges.phase() else { panic!("not blocked: {:?}", gauges.phase()) };
+    running.end().unwrap();
+    copied.sort();
+    assert_eq!(copied, ["a", "b", "c", "f"]);
+    assert_eq!((tape.kept(0), tape.kept(1)), ((3, Some(3)), (2, Some(2))));
+    assert!(message.contains("alerts.v1/0/3") && message.contains("stumbled"), "{message}");
+}
+
+/// Fails once where the process cannot know whether the step was taken: it was.
+struct Unsure(LogStep, AtomicBool);
+
+impl Step for Unsure {
+    type Effect = LogEffect;
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
+        self.0.resume(partitions)
+    }
+    fn perform(&mut self, member: &mut dyn Member, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
+        self.0.perform(member, effect, moves)?;
+        match self.1.swap(false, SeqCst) {
+            true => Err(Failure::Transient("timed out".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_step_that_was_taken_though_its_answer_was_lost_is_not_taken_twice() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b"]);
+    let running = Running::start(tape.setup("one"), Counter::default(), Unsure(tape.step(), AtomicBool::new(true)));
+    let gauges = Arc::clone(&running.gauges);
+    tape.outputs(2);
+    tape.produce(0, ["c"]);
+    assert_eq!(values(&tape.outputs(3)), ["a", "b", "c"]);
+    running.end().unwrap();
+    assert_eq!(tape.output_len(), 3);
+    assert_eq!(tape.kept(0), (3, Some(3)));
+    assert_eq!(gauges.retries.load(SeqCst), 1);
+}
+
+#[test]
+fn what_waits_for_company_is_made_visible_on_stop_and_the_group_is_left() {
+    let tape = Tape::new();
+    let mut setup = tape.setup("one");
+    setup.config.batch_max_age_ms = 3_600_000;
+    let running = Running::start(setup, Counter::default(), tape.step());
+    tape.produce(0, ["a", "b", "a"]);
+    // A duplicate is counted when it is decoded: then the others wait in the batch.
+    while running.gauges.duplicates.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(tape.output_len(), 0);
+    running.end().unwrap();
+    assert_eq!(values(&tape.outputs(2)), ["a", "b"]);
+    assert_eq!(tape.kept(0), (2, Some(3)));
+    let groups = tape.log.groups().unwrap();
+    assert!(groups.iter().all(|group| group.members.is_empty()), "{groups:?}");
+    let committed = tape.log.committed("tapedeck.counter").unwrap();
+    assert_eq!(committed, [GroupOffset { partition: TopicPartition::new(INPUT, 0), next: 3 }]);
+}
+
+#[test]
+fn a_stalled_member_is_fenced_and_its_work_is_not_visible_twice() {
+    let config = EmbeddedConfig { session_timeout: Duration::from_millis(300), ..EmbeddedConfig::default() };
+    let tape = Tape::with(config);
+    tape.produce(0, ["a", "b"]);
+    tape.produce(1, ["c"]);
+    let (stalled, is_stalled) = sync_channel(1);
+    let (release, released) = sync_channel::<()>(1);
+    let mut once = Some((stalled, released));
+    let stall = move |_: &tapedeck_flow::Delivery| {
+        if let Some((stalled, released)) = once.take() {
+            stalled.send(()).unwrap();
+            released.recv().unwrap();
+        }
+        Ok(())
+    };
+    let slow = Running::start(tape.setup("slow"), Counter::with(stall), tape.step());
+    is_stalled.recv().unwrap();
+    let quick = Running::start(tape.setup("quick"), Counter::default(), tape.step());
+    let mut copied = values(&tape.outputs(3));
+    release.send(()).unwrap();
+    tape.produce(0, ["d"]);
+    tape.produce(1, ["e"]);
+    copied.extend(values(&tape.outputs(5)));
+    slow.end().unwrap();
+    quick.end().unwrap();
+    assert_eq!(copied.into_iter().collect::<BTreeSet<_>>(), ["a", "b", "c", "d", "e"].map(str::to_owned).into());
+    assert_eq!(tape.output_len(), 5);
+    assert_eq!((tape.kept(0), tape.kept(1)), ((3, Some(3)), (2, Some(2))));
+}
+
+#[test]
+fn two_members_share_the_partitions_and_hand_them_over() {
+    let tape = Tape::new();
+    let one = Running::start(tape.setup("one"), Counter::default(), tape.step());
+    tape.produce(0, ["a"]);
+    tape.produce(1, ["b"]);
+    tape.outputs(2);
+    let two = Running::start(tape.setup("two"), Counter::default(), tape.step());
+    for id in 0..40 {
+        tape.produce(id % 2, [format!("{id}").as_str()]);
+        tape.outputs(3 + id as usize);
+    }
+    one.end().unwrap();
+    tape.produce(0, ["last"]);
+    tape.produce(1, ["last too"]);
+    tape.outputs(44);
+    let shared = Arc::clone(&two.gauges);
+    two.end().unwrap();
+    assert_eq!(tape.output_len(), 44);
+    assert_eq!((tape.kept(0), tape.kept(1)), ((22, Some(22)), (22, Some(22))));
+    assert!(shared.records.load(SeqCst) >= 2, "the one that stayed took over");
+}
+
+#[test]
+fn a_position_beyond_the_end_of_the_log_says_what_happened_and_what_can_be_done() {
+    let tape = Tape::new();
+    tape.produce(0, ["a"]);
+    let partition = TopicPartition::new(INPUT, 0);
+    tape.log.reset_offsets("tapedeck.counter", &[GroupOffset { partition, next: 9 }]).unwrap();
+    let ended = Running::start(tape.setup("one"), Counter::default(), tape.step()).join();
+    let Err(Failure::Fatal(message)) = ended else { panic!("{ended:?}") };
+    for part in ["alerts.v1/0", "offset 9", "ends at 1", "Choose"] {
+        assert!(message.contains(part), "`{part}` is missing in: {message}");
+    }
+}
