@@ -245,6 +245,8 @@ pub struct PnlQuery {
 }
 
 /// Profit and loss since the account's start, at the last event of a bucket.
+/// Reports count in the order of the log: one that comes with an earlier time
+/// than its curve's newest is in the newest point, so the last point holds all.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PnlPoint {
     /// The bucket's beginning.
@@ -371,7 +373,8 @@ pub trait Store: Send + Sync {
     /// The store cannot be read.
     fn orders(&self, query: &OrdersQuery) -> Result<Vec<OrderRow>>;
 
-    /// The PnL curve; buckets without an event are left out.
+    /// The PnL curve, oldest point first; buckets without an event are left out.
+    /// At most 10,000 points, the newest: ask with a longer interval for more.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -403,9 +406,11 @@ pub trait Store: Send + Sync {
 
     /// Deletes what was ingested longer ago than its table keeps, counted from
     /// `now_ms`; returns how many rows went. Bounded work a call: call again
-    /// while it returns more than 0.
+    /// while it returns more than 0. Tables are `exec_reports`, `risk_metrics`,
+    /// `pnl_curve`, `alerts`, `signals`, `orders`. Open orders, the newest metrics
+    /// of an account, the last point of a curve, sums and ids stay.
     ///
     /// # Errors
-    /// The store cannot be written.
+    /// The store cannot be written; fatal for a table without retention.
     fn enforce_retention(&self, rules: &[Retention], now_ms: i64) -> Result<u64>;
 }

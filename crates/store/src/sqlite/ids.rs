@@ -123,8 +123,6 @@ mod tests {
 
     #[test]
     fn hashes_never_change() {
-        assert_eq!(hash(b""), Digest::default().finish());
-        assert_eq!(hash(b"tapedeck"), hash(b"tapedeck"));
-        assert_ne!(hash(b"a"), hash(b"b"));
+        assert_eq!((hash(b""), hash(b"tapedeck")), (-1_388_729_422_223_754_158, 170_420_292_957_481_369));
     }
 }
