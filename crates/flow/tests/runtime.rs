@@ -3,6 +3,8 @@
 //!
 //! Not here: the pure parts, which are tested beside their code.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nothing to show")]
+
 mod common;
 
 use std::{

@@ -2,7 +2,7 @@
 //!
 //! `config` says what runs, `rules` when a strategy wants to be long, short or
 //! flat, `bars` what a bar is where the market sends quotes and trades, `core`
-//! puts them together.
+//! puts them together, `shell` reads and writes.
 //!
 //! Not here: orders, which the paper broker makes of signals.
 
@@ -10,5 +10,6 @@ mod bars;
 pub mod config;
 mod core;
 mod rules;
+pub mod shell;
 
 pub use self::{config::StrategyConfig, core::Strategies};
