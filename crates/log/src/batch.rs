@@ -303,3 +303,71 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*};
+
+    use super::*;
+
+    type Parts = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Vec<(String, Vec<u8>)>);
+
+    fn parts() -> impl Strategy<Value = Vec<Parts>> {
+        let bytes = || vec(any::<u8>(), 0..80);
+        vec((any::<i64>(), option::of(bytes()), option::of(bytes()), vec(("[a-z]{1,4}", bytes()), 0..3)), 1..40)
+    }
+
+    fn gathered(parts: &[Parts]) -> (Segment, Vec<Entry>) {
+        let mut segment = Segment::with_capacity(0);
+        let mut entries = Vec::new();
+        for (nth, (timestamp_ms, key, value, pairs)) in parts.iter().enumerate() {
+            let headers = Headers::build(pairs.iter().map(|(name, value)| (name.as_str(), value)));
+            segment.push(*timestamp_ms, key.as_deref(), value.as_deref(), headers.as_bytes());
+            let (key, value) = (key.clone().map(Bytes::from), value.clone().map(Bytes::from));
+            entries.push(Entry { offset: nth as u64, timestamp_ms: *timestamp_ms, key, value, headers });
+        }
+        (segment, entries)
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_is_read_again(parts in parts(), base in 0..1_u64 << 40, compress: bool) {
+            let (segment, mut entries) = gathered(&parts);
+            entries.iter_mut().for_each(|entry| entry.offset += base);
+            let (batch, blob) = segment.seal(base, compress);
+            prop_assert_eq!(batch.entries().unwrap(), entries.clone());
+            let read = Batch::open(blob.to_vec()).unwrap();
+            prop_assert_eq!((read.base, read.last), (base, base + parts.len() as u64 - 1));
+            prop_assert_eq!(read.entries().unwrap(), entries);
+        }
+
+        #[test]
+        fn gaps_between_offsets_are_kept(parts in parts(), steps in vec(1..20_u64, 40), compress: bool) {
+            let (segment, mut entries) = gathered(&parts);
+            let mut at = 5;
+            for (entry, step) in entries.iter_mut().zip(&steps) {
+                entry.offset = at;
+                at += step;
+            }
+            let offsets: Vec<_> = entries.iter().map(|entry| entry.offset).collect();
+            let blob = segment.seal_with_gaps(2, at, &offsets, compress);
+            let read = Batch::open(blob.to_vec()).unwrap();
+            prop_assert_eq!((read.base, read.last), (2, at));
+            for wanted in 0..=at {
+                let found = read.read(read.find(wanted).unwrap()).unwrap().map(|(entry, _)| entry.offset);
+                prop_assert_eq!(found, offsets.iter().copied().find(|offset| *offset >= wanted));
+            }
+            prop_assert_eq!(read.entries().unwrap(), entries);
+        }
+
+        #[test]
+        fn a_changed_byte_is_noticed(parts in parts(), at: prop::sample::Index, bit in 0..8_u8, compress: bool) {
+            let mut blob = gathered(&parts).0.seal(7, compress).1.to_vec();
+            let at = at.index(blob.len());
+            blob[at] ^= 1 << bit;
+            prop_assert!(Batch::open(blob.clone()).is_err());
+            blob.truncate(at);
+            prop_assert!(Batch::open(blob).is_err());
+        }
+    }
+}
