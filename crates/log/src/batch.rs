@@ -168,9 +168,9 @@ impl Batch {
         Place { nth: 0, at: self.records_at }
     }
 
-    /// Whether no record is left.
-    pub(crate) fn is_end(&self, place: Place) -> bool {
-        place.nth >= self.count
+    /// How many records are left.
+    pub(crate) fn left(&self, place: Place) -> usize {
+        self.count.saturating_sub(place.nth) as usize
     }
 
     /// The first record at or after an offset.

@@ -269,7 +269,8 @@ pub trait Member: Send {
     /// seat.
     ///
     /// # Errors
-    /// [`LogError::OutOfRange`] where a position is not in the log (any more).
+    /// [`LogError::OutOfRange`] where a position is not in the log (any more);
+    /// [`LogError::Fenced`] where the seat is lost: drop the member and join again.
     fn poll(&mut self, limits: PollLimits) -> Result<Polled>;
 
     /// The partitions it owns.

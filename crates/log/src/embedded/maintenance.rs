@@ -76,7 +76,9 @@ impl Maintenance {
                 return;
             }
             drop(stop);
-            if let Err(error) = self.sweep(now_ms(), look % THOROUGH_EVERY == 0) {
+            if let Err(error) = self.sweep(now_ms(), look % THOROUGH_EVERY == 0)
+                && self.shared.check_open().is_ok()
+            {
                 tracing::warn!(%error, "old records could not be removed; it is tried again");
             }
         }

@@ -177,6 +177,7 @@ impl Cursor {
         room: &mut Room,
         out: &mut Vec<LogRecord>,
     ) -> std::result::Result<Option<Place>, String> {
+        out.reserve(room.records.min(batch.left(place)));
         while room.records > 0 && room.bytes > 0 {
             let Some((entry, next)) = batch.read(place)? else { return Ok(None) };
             let bytes = RECORD_HEAD
@@ -197,7 +198,7 @@ impl Cursor {
                 headers: entry.headers,
             });
         }
-        Ok(Some(place).filter(|place| !batch.is_end(*place)))
+        Ok(Some(place).filter(|place| batch.left(*place) > 0))
     }
 
     /// Gets the batches at the position, from memory or the file; false where
