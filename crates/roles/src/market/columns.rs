@@ -3,7 +3,7 @@
 //!
 //! Not here: what the cells mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A field that a row may give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,17 +159,18 @@ pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// The field that a JSON key is: as mapped, else by its name.
-pub(super) fn field_of_key(key: &str, columns: &BTreeMap<String, String>) -> Option<(Field, usize)> {
-    for (ours, theirs) in columns {
-        if theirs == key {
-            return Field::named(ours).ok().map(|field| (field, 0));
-        }
+/// The JSON keys that mean a field, and how likely: 0 as mapped (the key as it
+/// stands), from 1 on by name (the key as [`plain`] writes it).
+pub(super) fn keys(columns: &BTreeMap<String, String>) -> HashMap<String, (Field, usize)> {
+    let mapped: Vec<Field> = columns.keys().filter_map(|ours| Field::named(ours).ok()).collect();
+    let mut keys = HashMap::new();
+    for field in Field::ALL.into_iter().filter(|field| !mapped.contains(field)) {
+        let ranked = field.synonyms().iter().enumerate();
+        keys.extend(ranked.map(|(rank, name)| ((*name).to_owned(), (field, rank + 1))));
     }
-    let wanted = plain(key);
-    let mapped = |field: &Field| columns.keys().any(|ours| Field::named(ours) == Ok(*field));
-    let free = Field::ALL.into_iter().filter(|field| !mapped(field));
-    free.filter_map(|field| Some((field, 1 + field.synonyms().iter().position(|known| *known == wanted)?))).next()
+    let exact = columns.iter().filter_map(|(ours, theirs)| Some((theirs.clone(), (Field::named(ours).ok()?, 0))));
+    keys.extend(exact);
+    keys
 }
 
 /// Where each field lies in a line of cells.

@@ -12,19 +12,19 @@ use std::{
 use serde::{Deserialize, de};
 use serde_json::value::RawValue;
 
-use super::columns::{Cells, Field, field_of_key};
+use super::columns::{self, Cells, Field, plain};
 
 /// The name of the format, for people.
 pub(super) const NAME: &str = "NDJSON";
 
 /// Which keys are which fields.
 pub(super) struct Keys {
-    mapping: BTreeMap<String, String>,
+    fields: HashMap<String, (Field, usize)>,
 }
 
 impl Keys {
     pub(super) fn new(mapping: &BTreeMap<String, String>) -> Self {
-        Self { mapping: mapping.clone() }
+        Self { fields: columns::keys(mapping) }
     }
 
     /// The cells of the fields in a line. A line in the standard envelope is
@@ -44,7 +44,8 @@ impl Keys {
         // Two keys may mean one field: the likelier name wins.
         let mut ranks = [usize::MAX; Field::COUNT];
         for (key, raw) in object.0 {
-            let Some((field, rank)) = field_of_key(&key, &self.mapping) else { continue };
+            let found = self.fields.get(&*key).or_else(|| self.fields.get(&plain(&key)));
+            let Some(&(field, rank)) = found else { continue };
             if rank >= ranks[field as usize] {
                 continue;
             }

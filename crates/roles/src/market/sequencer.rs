@@ -4,7 +4,13 @@
 //! Not here: what a file or a generator gives.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
     thread,
     time::Duration,
 };
@@ -96,13 +102,14 @@ fn run_sources(
 ) -> Result<(), Failure> {
     let states = load_states(ctx.log.as_ref())?;
     let stop = Stop::new();
+    let lost = AtomicBool::new(false);
     let failed = Mutex::new(None);
     thread::scope(|scope| {
         for source in sources {
             let state = states.get(&source.id).cloned();
-            let (stop, failed) = (&stop, &failed);
+            let (stop, lost, failed) = (&stop, &lost, &failed);
             scope.spawn(move || {
-                let sequencer = Sequencer { ctx, config, source, progress, clock, stop };
+                let sequencer = Sequencer { ctx, config, source, progress, clock, stop, lost };
                 if let Err(failure) = sequencer.run(state) {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
                     stop.request();
@@ -112,7 +119,10 @@ fn run_sources(
         let kept = loop {
             match seat.keep() {
                 Ok(true) => {}
-                other => break other.map(|_| ()),
+                other => {
+                    lost.store(true, SeqCst);
+                    break other.map(|_| ());
+                }
             }
             if stop.requested() || ctx.stop.wait(KEEP) {
                 break Ok(());
@@ -135,6 +145,8 @@ struct Sequencer<'a> {
     progress: &'a Arc<Progress>,
     clock: &'a dyn Clock,
     stop: &'a Stop,
+    /// The seat is lost: another process writes now, and its state is the newer.
+    lost: &'a AtomicBool,
 }
 
 /// Records that wait for their append.
@@ -300,7 +312,7 @@ impl Sequencer<'_> {
 
     /// Writes what is numbered and how far that is, and goes.
     fn leave(&self, batch: &mut Batch, mut state: SourceState) -> Result<(), Failure> {
-        if self.flush(batch, &mut state)? {
+        if !self.lost.load(SeqCst) && self.flush(batch, &mut state)? {
             self.append(vec![state.record(&self.source.id)])?;
         }
         Ok(())

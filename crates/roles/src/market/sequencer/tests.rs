@@ -381,3 +381,36 @@ fn a_live_generator_goes_on_where_it_was_and_catches_up() {
     assert_eq!(paced(&bench, live, 20), 42);
     assert_eq!(bench.state("live").unwrap().started, Some(started));
 }
+
+#[test]
+fn a_second_process_stands_by_and_takes_over() {
+    let bench = Bench::new();
+    let sources = [trades(&bench)];
+    let progress = Arc::new(Progress::default());
+    let context = |member: &str| Context {
+        log: Arc::clone(&bench.log) as Arc<dyn Log>,
+        stop: Stop::new(),
+        member: member.into(),
+        gauges: Arc::new(Gauges::default()),
+    };
+    let (first, second) = (context("first"), context("second"));
+    let until = |ctx: &Context, phase: Phase| {
+        while ctx.gauges.phase() != phase {
+            thread::yield_now();
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| run(&first, &CONFIG, &sources, &progress).unwrap());
+        until(&first, Phase::Running);
+        scope.spawn(|| run(&second, &CONFIG, &sources, &progress).unwrap());
+        until(&second, Phase::Standby);
+        first.stop.request();
+        until(&second, Phase::Running);
+        while bench.state("trades").unwrap().done.is_none() {
+            thread::yield_now();
+        }
+        second.stop.request();
+    });
+    assert_eq!(bench.numbered("trades").len(), 60);
+    assert_eq!(second.gauges.phase(), Phase::Stopped);
+}
