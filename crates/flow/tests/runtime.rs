@@ -14,7 +14,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
         mpsc::sync_channel,
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use common::{Counter, INPUT, Running, Tape, alert, raw, values};
@@ -23,7 +23,7 @@ use tapedeck_flow::{
     Failure, Phase,
     runtime::{LogEffect, LogStep, Move, Resume, Step},
 };
-use tapedeck_log::{GroupOffset, Log, Member, TopicPartition, embedded::EmbeddedConfig};
+use tapedeck_log::{GroupOffset, Log, Member, PollLimits, Record, TopicPartition, embedded::EmbeddedConfig};
 
 #[test]
 fn an_event_that_was_written_twice_is_handled_once() {
@@ -290,4 +290,36 @@ fn a_position_beyond_the_end_of_the_log_says_what_happened_and_what_can_be_done(
     for part in ["alerts.v1/0", "offset 9", "ends at 1", "Choose"] {
         assert!(message.contains(part), "`{part}` is missing in: {message}");
     }
+}
+
+#[test]
+fn what_retention_took_before_it_was_read_is_counted_and_alerted_and_the_rest_goes_on() {
+    let tape = Tape::new();
+    tape.produce(0, ["a"]);
+    let running = Running::start(tape.setup("one"), Counter::default(), tape.step());
+    tape.outputs(1);
+    running.end().unwrap();
+    let old = |id| Record { timestamp_ms: Some(0), ..alert(0, id) };
+    tape.log.append(vec![old("b"), old("c")]).unwrap();
+    let far_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 + 2 * 3_600_000;
+    tape.log.run_retention(far_ms).unwrap();
+    assert_eq!(tape.log.bounds(&TopicPartition::new(INPUT, 0)).unwrap(), (3, 3));
+    tape.produce(0, ["d"]);
+
+    let running = Running::start(tape.setup("two"), Counter::default(), tape.step());
+    let gauges = Arc::clone(&running.gauges);
+    let copied = values(&tape.outputs(3));
+    running.end().unwrap();
+    assert!(copied.contains(&"d".to_owned()), "{copied:?}");
+    assert_eq!(gauges.missed.load(SeqCst), 2);
+    let mut reader = tape.log.reader().unwrap();
+    reader.assign(&[(TopicPartition::new(INPUT, 0), 3), (TopicPartition::new(INPUT, 1), 0)]).unwrap();
+    let limits = PollLimits { max_records: 9, max_bytes: 1 << 20, timeout: Duration::from_secs(1) };
+    let bodies: String = reader
+        .poll(limits)
+        .unwrap()
+        .iter()
+        .map(|r| String::from_utf8_lossy(r.value.as_ref().unwrap()).into_owned())
+        .collect();
+    assert!(bodies.contains("LOG_GAP") && bodies.contains("2 offsets went by retention"), "{bodies}");
 }

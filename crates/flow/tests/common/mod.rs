@@ -44,7 +44,7 @@ impl Tape {
         let topic = |name: &str, compact: bool| TopicConfig {
             name: name.into(),
             partitions: PARTITIONS,
-            retention: None,
+            retention: (name == INPUT).then_some(Duration::from_secs(3_600)),
             retention_bytes: None,
             delete: !compact,
             compact,
