@@ -71,10 +71,13 @@ impl Shell {
 
     /// The records of what an event made the strategies say.
     fn records(&self, cause: &Delivery, signals: Vec<Signal>, out: &mut Vec<Record>) -> Result<(), Failure> {
-        // Signals of one event and symbol are told apart by their ordinal; an
-        // event has one symbol, so a running number is that ordinal.
-        for (ordinal, signal) in (0_u32..).zip(signals) {
-            let id = EventId::derived(&cause.id, ROLE, SIGNALS, &signal.market_data.symbol, ordinal);
+        // One event may close the bars of several symbols.
+        let mut ordinals: BTreeMap<String, u32> = BTreeMap::new();
+        for signal in signals {
+            let symbol = &signal.market_data.symbol;
+            let ordinal = ordinals.entry(symbol.clone()).or_default();
+            let id = EventId::derived(&cause.id, ROLE, SIGNALS, symbol, *ordinal);
+            *ordinal += 1;
             let event = Event::Signal(Box::new(envelope(cause.event_time(), signal)));
             out.push(Outbound::caused_by(cause, Arc::clone(&self.signals), id, event).into_record(ROLE)?);
         }
