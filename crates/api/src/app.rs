@@ -28,9 +28,9 @@ use crate::{
     ws::hub::Hub,
 };
 
-/// Calls of the store at a time. SQLite reads as fast as there are cores; more
-/// readers only wait inside it, where nobody sees them.
-const STORE_CALLS: usize = 8;
+/// Calls of the store at a time: as many as it has readers. More would wait
+/// inside it, where nobody sees them.
+const STORE_CALLS: usize = 4;
 /// Calls of the log at a time: short reads, and appends that share one commit.
 const LOG_CALLS: usize = 16;
 /// Threads that may block: one for each call, and a few for probes.

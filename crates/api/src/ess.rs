@@ -48,7 +48,7 @@ pub(crate) struct EssCommand {
     /// Whose; may be left out where there is only one account.
     account: Option<String>,
     /// Why; needed.
-    #[schema(required)]
+    #[schema(value_type = String)]
     reason: Option<String>,
     /// With trip: close the positions too.
     flatten: Option<bool>,

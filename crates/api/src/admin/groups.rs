@@ -2,11 +2,15 @@
 //!
 //! Not here: moving offsets; `reset` does.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, http::Uri, response::Response};
 use serde::Serialize;
-use tapedeck_log::{GroupInfo, Log, LogError, PollLimits, TopicPartition};
+use tapedeck_contracts::catalogue::Catalogue;
+use tapedeck_log::{
+    GroupInfo, Log, LogError,
+    lag::{self, PartitionLag},
+};
 use utoipa::ToSchema;
 
 use crate::{
@@ -29,8 +33,8 @@ pub(crate) struct MemberItem {
 pub(crate) struct OffsetItem {
     topic: String,
     partition: u32,
-    /// The offset of the next record to take.
-    next: u64,
+    /// The offset of the next record to take; null where nothing was committed.
+    next: Option<u64>,
     /// The partition's start and end.
     start: u64,
     end: u64,
@@ -80,21 +84,12 @@ pub(crate) fn all(log: &dyn Log) -> Result<Vec<GroupItem>, LogError> {
 }
 
 fn item(log: &dyn Log, group: GroupInfo) -> Result<GroupItem, LogError> {
-    let mut offsets = Vec::with_capacity(group.offsets.len());
-    for offset in &group.offsets {
-        let (start, end) = log.bounds(&offset.partition)?;
-        let lag_records = end.saturating_sub(offset.next.max(start));
-        let lag_seconds = if lag_records == 0 { 0.0 } else { age_s(log, &offset.partition, offset.next.max(start))? };
-        offsets.push(OffsetItem {
-            topic: offset.partition.topic.to_string(),
-            partition: offset.partition.partition,
-            next: offset.next,
-            start,
-            end,
-            lag_records,
-            lag_seconds,
-        });
-    }
+    // Partitions that a member owns and has committed nothing of yet count too;
+    // not those of state, which are owned for the seat.
+    let owned = group.members.iter().flat_map(|(_, owned)| owned).map(|place| Arc::clone(&place.topic));
+    let topics: Vec<Arc<str>> = owned.filter(|topic| carries_events(topic)).collect();
+    let offsets: Vec<OffsetItem> =
+        lag::of_group(log, &group.group, &topics, now().millis())?.into_iter().map(OffsetItem::from).collect();
     Ok(GroupItem {
         group: group.group,
         members: group
@@ -108,19 +103,24 @@ fn item(log: &dyn Log, group: GroupInfo) -> Result<GroupItem, LogError> {
     })
 }
 
-/// How long ago the record at an offset (or the first after it) was written.
-fn age_s(log: &dyn Log, partition: &TopicPartition, offset: u64) -> Result<f64, LogError> {
-    let mut reader = log.reader()?;
-    reader.assign(&[(partition.clone(), offset)])?;
-    let first = match reader.poll(PollLimits { max_records: 1, max_bytes: 1, timeout: Duration::ZERO }) {
-        Ok(records) => records.into_iter().next(),
-        // Retention passed by in between.
-        Err(LogError::OutOfRange { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let age_ms = first.map_or(0, |record| (now().millis() - record.timestamp_ms).max(0));
-    #[expect(clippy::cast_precision_loss, reason = "an age in ms is far below 2^52")]
-    Ok(age_ms as f64 / 1e3)
+fn carries_events(topic: &str) -> bool {
+    Catalogue::get().topic(topic).is_none_or(|topic| topic.event.is_some())
+}
+
+impl From<PartitionLag> for OffsetItem {
+    fn from(lag: PartitionLag) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "an age in ms is far below 2^52")]
+        let lag_seconds = lag.lag_ms as f64 / 1e3;
+        Self {
+            topic: lag.partition.topic.to_string(),
+            partition: lag.partition.partition,
+            next: lag.committed,
+            start: lag.start,
+            end: lag.end,
+            lag_records: lag.lag_records,
+            lag_seconds,
+        }
+    }
 }
 
 /// Consumer groups, by name.

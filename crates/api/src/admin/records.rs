@@ -41,10 +41,10 @@ pub(crate) struct RecordsParams {
     /// or after it), or the `next` of the answer before. `start` by default.
     from: Option<String>,
     /// Records at most, 1 to 1000.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
+    #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
     limit: usize,
     /// Wait up to 5 s for the first record where there is none yet.
-    #[param(default = false)]
+    #[param(required = false, default = false)]
     follow: bool,
 }
 

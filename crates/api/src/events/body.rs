@@ -58,13 +58,13 @@ pub(crate) async fn read(body: Body, limit_bytes: usize) -> Result<Bytes, Proble
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = match error.path().to_string().as_str() {
-            "." => "$".to_owned(),
-            path => format!("$.{path}"),
-        };
+        let path = error.path().to_string();
         let inner = error.into_inner();
-        let status = if inner.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        Problem::field(status, path, inner.to_string())
+        if !inner.is_data() {
+            return Problem::bad("$", format!("the body is not JSON: {inner}"));
+        }
+        let path = if path == "." { "$".to_owned() } else { format!("$.{path}") };
+        Problem::field(StatusCode::UNPROCESSABLE_ENTITY, path, inner.to_string())
     })?;
     deserializer.end().map_err(|_| Problem::bad("$", "more than one JSON value"))?;
     Ok(parsed)

@@ -50,7 +50,7 @@ pub(crate) struct AlertsParams {
     /// `next_cursor` of the page before, with the same filters.
     cursor: Option<String>,
     /// Rows of a page, 1 to 1000.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
+    #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
     limit: usize,
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct PnlParams {
     #[param(value_type = Option<String>, default = "1m")]
     interval: i64,
     /// The interval grows until so many points suffice.
-    #[param(minimum = 1, maximum = 10000, default = 1000)]
+    #[param(required = false, minimum = 1, maximum = 10000, default = 1000)]
     max_points: u64,
 }
 

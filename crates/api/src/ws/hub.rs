@@ -4,7 +4,7 @@
 //! Not here: sockets, and what was before they came.
 
 use std::{
-    collections::{BTreeSet, HashSet, VecDeque},
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::Duration,
@@ -15,7 +15,7 @@ use tapedeck_contracts::{
     decode::decode,
     events::{Alert, Severity},
 };
-use tapedeck_flow::Stop;
+use tapedeck_flow::{Stop, dedupe::Window};
 use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 use tokio::sync::{broadcast, watch};
 
@@ -55,27 +55,6 @@ struct State {
     trouble: Option<String>,
 }
 
-/// Ids seen in a partition, the newest of them.
-#[derive(Default)]
-struct Seen {
-    ids: HashSet<u128>,
-    order: VecDeque<u128>,
-}
-
-impl Seen {
-    /// Whether an id is new.
-    fn insert(&mut self, id: u128) -> bool {
-        if !self.ids.insert(id) {
-            return false;
-        }
-        self.order.push_back(id);
-        if self.order.len() > WINDOW {
-            self.order.pop_front().map(|oldest| self.ids.remove(&oldest));
-        }
-        true
-    }
-}
-
 /// The thread that reads.
 pub(crate) struct Tail(JoinHandle<()>);
 
@@ -106,8 +85,12 @@ impl Hub {
             closing: watch::Sender::new(false),
             partitions,
         });
-        let reader =
-            Follower { hub: Arc::clone(&hub), log, at: warm, seen: (0..partitions).map(|_| Seen::default()).collect() };
+        let reader = Follower {
+            hub: Arc::clone(&hub),
+            log,
+            at: warm,
+            seen: (0..partitions).map(|_| Window::new(WINDOW)).collect(),
+        };
         let thread = thread::Builder::new().name("api-alerts".into()).spawn(move || reader.run(&stop));
         Ok((hub, Tail(thread.expect("a thread at start"))))
     }
@@ -167,7 +150,7 @@ struct Follower {
     hub: Arc<Hub>,
     log: Arc<dyn Log>,
     at: Vec<u64>,
-    seen: Vec<Seen>,
+    seen: Vec<Window>,
 }
 
 impl Follower {
@@ -216,22 +199,5 @@ impl Follower {
         } else if record.offset >= lock(&self.hub.state).next[partition] {
             self.hub.publish(partition, record.offset, &alert);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_new_once_within_the_window() {
-        let mut seen = Seen::default();
-        assert!(seen.insert(1));
-        assert!(!seen.insert(1));
-        for id in 2..=(WINDOW as u128 + 1) {
-            assert!(seen.insert(id));
-        }
-        assert!(seen.insert(1), "the oldest was forgotten");
-        assert_eq!(seen.ids.len(), WINDOW);
     }
 }

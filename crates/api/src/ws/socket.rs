@@ -110,7 +110,7 @@ const SLOW_END: End = End::Close(SLOW, "slow consumer; reconnect with ?since=");
 /// Alerts as they come. The first message is `connected`; then every alert after
 /// `since` (or after now), each with its `seq`; `heartbeat` every 30 s. Slow
 /// clients are closed with 4008, a `since` that is no seq with 4400.
-#[utoipa::path(get, path = "/ws/alerts", tag = "sockets", params(SocketParams), responses(
+#[utoipa::path(get, path = "/ws/alerts", operation_id = "alerts_socket", tag = "sockets", params(SocketParams), responses(
     (status = 101, description = "A WebSocket of JSON messages: connected, alert, heartbeat, gap, pong"),
     (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
 ))]

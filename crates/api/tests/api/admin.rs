@@ -1,0 +1,150 @@
+//! Administration over the API.
+
+use serde_json::{Value, json};
+use tapedeck_contracts::events::Severity;
+use tapedeck_log::{GroupOffset, TopicPartition};
+use tapedeck_store::conformance::samples;
+
+use crate::support::Running;
+
+fn post_alerts(api: &Running, numbers: std::ops::RangeInclusive<u64>) {
+    let lines: String = numbers
+        .map(|n| serde_json::to_string(&samples::alert(n, Severity::Info, Some("ACC-1"))).unwrap() + "\n")
+        .collect();
+    assert_eq!(api.post("/api/v1/events/alerts.v1", "application/x-ndjson", lines).status, 202);
+}
+
+/// The partition that the alerts of ACC-1 go to.
+fn partition(api: &Running) -> u32 {
+    (0..4).find(|p| api.log.bounds(&TopicPartition::new("alerts.v1", *p)).unwrap().1 > 0).unwrap()
+}
+
+fn item<'a>(body: &'a Value, name: &str, value: &str) -> &'a Value {
+    body["items"].as_array().unwrap().iter().find(|item| item[name] == value).unwrap_or_else(|| panic!("{body}"))
+}
+
+#[test]
+fn topics_are_listed_with_their_partitions_and_bytes() {
+    let api = Running::start();
+    post_alerts(&api, 1..=3);
+    let body = api.get("/api/admin/topics").json();
+    let topic = item(&body, "topic", "alerts.v1");
+    assert_eq!(
+        (&topic["event"], &topic["cleanup"], &topic["records"], &topic["retention_ms"]),
+        (&json!("alert"), &json!("delete"), &json!(3), &json!(30_u64 * 24 * 3_600_000))
+    );
+    assert_eq!(topic["partitions"].as_array().unwrap().len(), 4);
+    assert!(topic["bytes"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn groups_show_their_lag_and_can_be_moved() {
+    let api = Running::start();
+    post_alerts(&api, 1..=5);
+    let place = TopicPartition::new("alerts.v1", partition(&api));
+    api.log.reset_offsets("mine", &[GroupOffset { partition: place.clone(), next: 4 }]).unwrap();
+    let body = api.get("/api/admin/groups").json();
+    let group = item(&body, "group", "mine");
+    assert_eq!((&group["lag_records"], &group["members"]), (&json!(1), &json!([])), "{group}");
+    assert!(group["lag_seconds"].as_f64().unwrap() >= 0.0);
+
+    let target = "/api/admin/groups/mine/reset";
+    let dry = api.post(target, "application/json", r#"{"to":"start","dry_run":true}"#);
+    assert_eq!(dry.json()["moved"][0]["after"], 0, "{}", dry.body);
+    assert_eq!(api.log.committed("mine").unwrap()[0].next, 4, "a dry run changes nothing");
+    let moved = api.post(target, "application/json", r#"{"to":2}"#).json();
+    assert_eq!(
+        moved["moved"],
+        json!([{ "topic": "alerts.v1", "partition": place.partition, "before": 4, "after": 2 }])
+    );
+    assert_eq!(api.log.committed("mine").unwrap()[0].next, 2);
+    api.post(target, "application/json", r#"{"to":"end"}"#);
+    assert_eq!(api.log.committed("mine").unwrap()[0].next, 5);
+    let audit = api.get("/api/admin/records?topic=audit-logs").json();
+    assert_eq!(audit["items"][0]["value"]["data"]["action"], "groups.reset");
+}
+
+#[test]
+fn a_reset_that_would_do_harm_is_refused() {
+    let api = Running::start();
+    post_alerts(&api, 1..=1);
+    let reset =
+        |group: &str, body: &str| api.post(&format!("/api/admin/groups/{group}/reset"), "application/json", body);
+    assert_eq!(reset("tapedeck.recorder", r#"{"to":"start"}"#).status, 409);
+    let state = reset("tapedeck.forward-test", r#"{"to":"start"}"#);
+    assert!(state.status == 409 && state.body.contains("with_state"), "{}", state.body);
+    assert_eq!(reset("nobody", r#"{"to":"start"}"#).status, 404);
+    assert_eq!(reset("mine", r#"{"to":"soon","topic":"alerts.v1"}"#).status, 422);
+    assert_eq!(reset("mine", r#"{"to":99,"topic":"alerts.v1"}"#).status, 422);
+    assert_eq!(reset("mine", r#"{"to":"start","topics":"alerts.v1"}"#).status, 422);
+    let _member = api.log.join("busy", "m1", &["alerts.v1".into()]).unwrap();
+    let busy = reset("busy", r#"{"to":"start","topic":"alerts.v1"}"#);
+    assert!(busy.status == 409 && busy.body.contains("members"), "{}", busy.body);
+}
+
+#[test]
+fn records_are_read_page_by_page_from_a_place_or_a_time() {
+    let api = Running::start();
+    post_alerts(&api, 1..=5);
+    let place = partition(&api);
+    let first = api.get("/api/admin/records?topic=alerts.v1&limit=2").json();
+    assert_eq!(first["items"].as_array().unwrap().len(), 2);
+    assert_eq!(first["at_end"], false);
+    let item = &first["items"][0];
+    assert_eq!((&item["key"], &item["offset"], &item["partition"]), (&json!("ACC-1"), &json!(0), &json!(place)));
+    assert_eq!(item["value"]["event_id"], "alert-1");
+    assert_eq!(item["headers"]["ce_id"], "alert-1");
+    let next = first["next"].as_str().unwrap();
+    let rest = api.get(&format!("/api/admin/records?topic=alerts.v1&from={next}")).json();
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["at_end"]), (3, &json!(true)));
+
+    let count = |query: &str| {
+        let answer = api.get(&format!("/api/admin/records?topic=alerts.v1&{query}"));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["items"].as_array().unwrap().len()
+    };
+    assert_eq!(count(&format!("partition={place}&from=3")), 2);
+    assert_eq!(count("from=end"), 0);
+    assert_eq!(count("from=2020-01-01T00:00:00Z"), 5);
+    assert_eq!(count("from=2100-01-01T00:00:00Z"), 0);
+}
+
+#[test]
+fn following_waits_for_the_first_record() {
+    let api = Running::start();
+    std::thread::scope(|threads| {
+        let answer = threads.spawn(|| api.get("/api/admin/records?topic=alerts.v1&from=end&follow=true").json());
+        // Posted until the reader, which began at the end as of its start, sees one.
+        let mut n = 1;
+        while !answer.is_finished() {
+            post_alerts(&api, n..=n);
+            n += 1;
+        }
+        let body = answer.join().unwrap();
+        assert!(!body["items"].as_array().unwrap().is_empty(), "{body}");
+    });
+}
+
+#[test]
+fn bytes_that_are_not_json_are_shown_as_base64() {
+    let api = Running::start();
+    let record = tapedeck_log::Record {
+        topic: "alerts.v1".into(),
+        partition: Some(1),
+        key: Some(vec![0xff, 0xfe].into()),
+        value: Some(vec![1, 2, 3].into()),
+        headers: tapedeck_log::Headers::new(),
+        timestamp_ms: None,
+    };
+    api.log.append(vec![record]).unwrap();
+    let item = &api.get("/api/admin/records?topic=alerts.v1").json()["items"][0];
+    assert_eq!((&item["key"], &item["key_encoding"]), (&json!("//4="), &json!("base64")));
+    assert_eq!((&item["value"], &item["value_encoding"]), (&json!("AQID"), &json!("base64")));
+}
+
+#[test]
+fn roles_say_how_they_stand() {
+    let api = Running::start();
+    let body = api.get("/api/admin/roles").json();
+    assert_eq!((&body["items"][0]["role"], &body["items"][0]["phase"]), (&json!("recorder"), &json!("running")));
+}
