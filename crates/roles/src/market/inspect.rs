@@ -96,6 +96,10 @@ fn notes(file: &FileSource, config: &SourceConfig, kind: MarketKind, no_volume: 
     if kind == MarketKind::Bar && config.interval.is_none() {
         notes.push("the length of bars was found from their times (`interval`)".into());
     }
+    if file.rows.rounded > 0 {
+        let count = file.rows.rounded;
+        notes.push(format!("{count} volumes have more digits than are taken: rounded half to even to 10 decimals"));
+    }
     if kind != MarketKind::Quote && no_volume {
         notes.push("the first event has no volume: a trade or bar without volume fills no order".into());
     }

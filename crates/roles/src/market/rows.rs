@@ -26,6 +26,8 @@ pub(super) struct RowMaker {
     /// Length of the bars and its text, once it is known.
     pub(super) interval: Option<(i64, String)>,
     pub(super) times: TimeReader,
+    /// Quantities that had more digits than the contract takes.
+    pub(super) rounded: u64,
     /// The time of the row before, as the file has it, and its line.
     last: Option<(Timestamp, u64)>,
 }
@@ -48,6 +50,7 @@ impl RowMaker {
             bar_time: config.bar_time,
             interval,
             times: TimeReader::new(&config.tz, config.time_format.as_deref())?,
+            rounded: 0,
             last: None,
         })
     }
@@ -73,7 +76,7 @@ impl RowMaker {
         let symbol = symbol(cells, self.symbol.as_deref())?;
         let quote = Quote::of(cells)?;
         let bar = Bar::of(cells)?;
-        let volume = quantity(cells, Field::Volume)?;
+        let volume = self.quantity(cells, Field::Volume)?;
         let (kind, price) = match (&bar, &quote) {
             (Some(bar), _) => (MarketKind::Bar, bar.close),
             (None, Some(quote)) => (MarketKind::Quote, quote.mid()),
@@ -97,8 +100,8 @@ impl RowMaker {
             kind: Some(kind),
             bid: quote.as_ref().map(|quote| quote.bid),
             ask: quote.as_ref().map(|quote| quote.ask),
-            bid_size: quantity(cells, Field::BidSize)?,
-            ask_size: quantity(cells, Field::AskSize)?,
+            bid_size: self.quantity(cells, Field::BidSize)?,
+            ask_size: self.quantity(cells, Field::AskSize)?,
             open: bar.as_ref().map(|bar| bar.open),
             high: bar.as_ref().map(|bar| bar.high),
             low: bar.as_ref().map(|bar| bar.low),
@@ -106,6 +109,23 @@ impl RowMaker {
             interval,
             is_final,
         })
+    }
+
+    fn quantity(&mut self, cells: &Cells<Cow<'_, str>>, field: Field) -> Result<Option<Dec>, CellError> {
+        let value = match decimal(cells, field) {
+            Err(error) => {
+                let rounded = cell(cells, field).and_then(rounded).ok_or(error)?;
+                self.rounded += 1;
+                Some(rounded)
+            }
+            Ok(value) => value,
+        };
+        match value {
+            Some(value) if value < Dec::ZERO => {
+                Err((Some(field), format!("{value} is below 0, which a quantity cannot be")))
+            }
+            value => Ok(value),
+        }
     }
 }
 
@@ -235,13 +255,12 @@ fn price(cells: &Cells<Cow<'_, str>>, field: Field) -> Result<Option<Dec>, CellE
     }
 }
 
-fn quantity(cells: &Cells<Cow<'_, str>>, field: Field) -> Result<Option<Dec>, CellError> {
-    match decimal(cells, field)? {
-        Some(value) if value < Dec::ZERO => {
-            Err((Some(field), format!("{value} is below 0, which a quantity cannot be")))
-        }
-        value => Ok(value),
-    }
+/// A quantity with more digits than the contract takes (a float's noise, such
+/// as `218102.59507500002`), half to even to what it takes. Prices are never
+/// rounded: fills are made of them.
+fn rounded(text: &str) -> Option<Dec> {
+    let value = Dec::parse_wide(text).ok()?.round_dp(MAX_DECIMALS);
+    Some(Dec(value.round_sf(MAX_SIGNIFICANT_DIGITS)?.normalize()))
 }
 
 fn finality(cells: &Cells<Cow<'_, str>>) -> Result<bool, CellError> {

@@ -250,6 +250,16 @@ fn numbers_that_are_none_name_their_column() {
 }
 
 #[test]
+fn the_noise_of_floats_is_rounded_off_volumes_and_never_off_prices() {
+    let events =
+        read("time,price,volume\n2024-01-01,1,218102.59507500002\n2024-01-01,1,123456789012.34567891\n").unwrap();
+    assert_eq!(events[0].volume.to_string(), "218102.595075");
+    assert_eq!(events[1].volume.to_string(), "123456789012.345679");
+    assert!(mistake("time,price\n2024-01-01,218102.59507500002\n").contains("round it in the file"));
+    assert!(mistake("time,price,volume\n2024-01-01,1,1e40\n").contains("column 3 `volume`"));
+}
+
+#[test]
 fn what_is_no_such_file_is_named() {
     let dir = tempdir().unwrap();
     let open = |path: &Path| all(path, &file_source("s", path)).unwrap_err().to_string();
