@@ -42,6 +42,12 @@ pub(super) fn share_of(amount: Decimal, part: Decimal, whole: Decimal) -> Result
 
 /// An exact sum.
 pub(super) fn plus(a: Decimal, b: Decimal) -> Result<Decimal, Overflow> {
+    if a.is_zero() {
+        return Ok(b);
+    }
+    if b.is_zero() {
+        return Ok(a);
+    }
     let sum = a.checked_add(b).ok_or(Overflow)?;
     // `checked_add` makes room by dropping decimals; that would be a rounded sum.
     if sum.scale() < a.scale().max(b.scale()) && !sum.is_zero() { Err(Overflow) } else { Ok(sum) }

@@ -1,0 +1,194 @@
+//! How signals become orders, and which are refused.
+//!
+//! Not here: fills.
+
+use tapedeck_contracts::{
+    Dec,
+    events::{Action, ExecType, OrderStatus, OrderType, Side, TimeInForce},
+};
+use tapedeck_roles::forward_test::config::TradeSource;
+
+use crate::desk::{Desk, at, bar, dec, instrument, limit, quote, setup, signal, target, trade, with_order};
+
+fn rejected(desk: &mut Desk, made: tapedeck_contracts::events::Signal) -> String {
+    let said = desk.signal(made);
+    let report = said.report();
+    assert_eq!((report.exec_type, report.order.status), (ExecType::Rejected, OrderStatus::Rejected));
+    assert_eq!(report.order.leaves_qty, Dec::ZERO);
+    report.reason.clone().unwrap().code
+}
+
+#[test]
+fn a_signal_of_no_session_is_counted_and_hold_never_trades() {
+    let mut desk = Desk::new(setup());
+    desk.market(trade("A", 0, "100"));
+    let mut other = signal("A", Action::Buy, "1");
+    other.session_id = "s2".into();
+    assert_eq!(desk.signal(other).0, []);
+    let mut hold = target("A", "5");
+    hold.signal.action = Action::Hold;
+    assert_eq!(desk.signal(hold).0, []);
+    assert_eq!((desk.broker.ignored(), desk.broker.open_orders()), (1, 0));
+}
+
+#[test]
+fn a_target_orders_the_difference_to_what_the_strategy_filled() {
+    let mut desk = Desk::new(setup());
+    desk.market(trade("A", 0, "100"));
+    desk.signal(target("A", "5"));
+    let mut part = trade("A", 1, "100");
+    part.volume = dec("2");
+    desk.market(part);
+    let said = desk.signal(target("A", "-1"));
+    let reports = said.reports();
+    assert_eq!(reports[0].exec_type, ExecType::Canceled);
+    assert_eq!(reports[0].order.cum_qty, dec("2"));
+    assert_eq!((reports[1].order.side, reports[1].order.quantity), (Side::Sell, dec("3")));
+    desk.market(trade("A", 2, "100"));
+    assert_eq!(desk.signal(target("A", "-1")).0, [], "nothing is missing");
+    // Another strategy's position in the same symbol is its own.
+    let mut second = target("A", "4");
+    second.strategy_id = "rsi".into();
+    let said = desk.signal(second);
+    assert_eq!((said.report().order.side, said.report().order.quantity), (Side::Buy, dec("4")));
+    let said = desk.market(trade("A", 3, "100"));
+    assert_eq!(said.metrics().unwrap().positions[0].quantity, dec("3"));
+}
+
+#[test]
+fn a_plain_quantity_leaves_open_orders_alone() {
+    let mut desk = Desk::new(setup());
+    desk.market(trade("A", 0, "100"));
+    desk.signal(limit(signal("A", Action::Buy, "1"), "90"));
+    let said = desk.signal(signal("A", Action::Sell, "2"));
+    assert_eq!(said.report().exec_type, ExecType::New);
+    assert_eq!(said.report().order.order_id, "O2");
+    assert_eq!(said.report().order.client_order_id, "C2");
+    assert_eq!(desk.broker.open_orders(), 2);
+}
+
+#[test]
+fn what_the_broker_cannot_trade_is_rejected_with_a_reason() {
+    let mut setup = setup();
+    setup.instruments.push(instrument("A", "0.5", "0.1"));
+    let mut desk = Desk::new(setup);
+    desk.market(trade("A", 0, "100"));
+    assert_eq!(rejected(&mut desk, signal("A", Action::Buy, "0.09")), "below_lot");
+    assert_eq!(rejected(&mut desk, limit(signal("A", Action::Buy, "1"), "0.4")), "limit_invalid");
+    let stop = with_order(signal("A", Action::Buy, "1"), OrderType::Stop, None, TimeInForce::Gtc);
+    assert_eq!(rejected(&mut desk, stop), "unsupported");
+    assert_eq!(desk.broker.open_orders(), 0);
+}
+
+#[test]
+fn a_limit_off_the_tick_is_put_on_it_to_the_orders_favour() {
+    let mut setup = setup();
+    setup.instruments.push(instrument("A", "0.5", "0.1"));
+    let mut desk = Desk::new(setup);
+    desk.market(trade("A", 0, "100"));
+    let bought = desk.signal(limit(signal("A", Action::Buy, "1"), "99.7"));
+    assert_eq!(bought.report().order.limit_price, Some(dec("99.5")));
+    let sold = desk.signal(limit(signal("A", Action::Sell, "1"), "100.1"));
+    assert_eq!(sold.report().order.limit_price, Some(dec("100.5")));
+}
+
+#[test]
+fn an_order_whose_projected_margin_exceeds_equity_is_rejected() {
+    let mut desk = Desk::new(setup());
+    desk.market(trade("A", 0, "100"));
+    // 5 % of 20,000 · 100 is the whole equity.
+    assert_eq!(rejected(&mut desk, signal("A", Action::Buy, "20000.1")), "insufficient_margin");
+    assert_eq!(desk.signal(signal("A", Action::Buy, "15000")).report().exec_type, ExecType::New);
+    // The open order counts, on its side.
+    assert_eq!(rejected(&mut desk, signal("A", Action::Buy, "5000.1")), "insufficient_margin");
+    assert_eq!(desk.signal(signal("A", Action::Sell, "20000")).report().exec_type, ExecType::New);
+    assert_eq!(rejected(&mut desk, signal("B", Action::Buy, "1")), "insufficient_margin");
+}
+
+#[test]
+fn an_account_in_trouble_may_still_reduce() {
+    let mut desk = Desk::new(setup());
+    let deep = |seconds, price| {
+        let mut event = trade("A", seconds, price);
+        event.volume = dec("100000");
+        event
+    };
+    desk.market(deep(0, "100"));
+    desk.signal(signal("A", Action::Buy, "20000"));
+    desk.market(deep(1, "100"));
+    desk.market(deep(2, "96"));
+    // Equity 20,000, margin 96,000.
+    assert_eq!(rejected(&mut desk, signal("A", Action::Buy, "1")), "insufficient_margin");
+    assert_eq!(rejected(&mut desk, signal("A", Action::Sell, "20001")), "insufficient_margin");
+    assert_eq!(desk.signal(signal("A", Action::Sell, "20000")).report().exec_type, ExecType::New);
+}
+
+#[test]
+fn an_instrument_in_another_currency_is_refused_by_the_check() {
+    let mut setup = setup();
+    let mut other = instrument("A", "0.5", "0.1");
+    other.quote_currency = "EUR".into();
+    setup.instruments.push(other);
+    let wrong = setup.check();
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].starts_with("instruments[0].quote_currency: X/A is quoted in EUR"), "{}", wrong[0]);
+}
+
+#[test]
+fn a_setup_is_refused_by_key_and_remedy() {
+    let mut setup = setup();
+    assert_eq!(setup.check(), Vec::<String>::new());
+    let mut twin = setup.sessions[0].clone();
+    twin.source = TradeSource::Decisions;
+    twin.market_source = "fed".into();
+    setup.sessions.push(twin);
+    setup.risk.zone = "Mars/Olympus".into();
+    setup.broker.volume_share = dec("0");
+    let wrong = setup.check();
+    let keys: Vec<&str> = wrong.iter().map(|text| text.split(':').next().unwrap()).collect();
+    let expected = [
+        "sessions[1].id",
+        "sessions[1].account",
+        "sessions[1].source",
+        "sessions[1].market_source",
+        "broker.volume_share",
+        "risk.zone",
+    ];
+    assert_eq!(keys, expected);
+    assert!(wrong[3].contains("there are: feed"), "{}", wrong[3]);
+}
+
+#[test]
+fn a_late_signal_is_applied_at_once_marked_and_alerted() {
+    let mut desk = Desk::new(setup());
+    desk.market(bar("A", 60, ["100", "100", "100", "100"]));
+    desk.market(bar("A", 120, ["101", "101", "101", "101"]));
+    let said = desk.signal_at(signal("A", Action::Buy, "1"), at(60), true);
+    assert_eq!(said.codes(), ["SIGNAL_LATE"]);
+    assert_eq!(said.report().reason.as_ref().unwrap().code, "late_signal");
+    assert_eq!(said.report().timestamp, at(120), "the account's time does not go back");
+    assert_eq!(desk.broker.late_signals(), 1);
+    assert_eq!(desk.market(bar("A", 180, ["102", "102", "102", "102"])).fills(), [("1".into(), "102".into())]);
+}
+
+#[test]
+fn a_signal_from_outside_waits_for_a_price_after_its_own_time() {
+    let mut desk = Desk::new(setup());
+    desk.market(bar("A", 60, ["100", "100", "100", "100"]));
+    desk.signal_at(signal("A", Action::Buy, "1"), at(90), false);
+    assert_eq!(desk.market(bar("A", 120, ["101", "101", "101", "101"])).fills(), [], "it opened before the signal");
+    assert_eq!(desk.market(bar("A", 180, ["102", "102", "102", "102"])).fills(), [("1".into(), "102".into())]);
+}
+
+#[test]
+fn a_figure_that_does_not_fit_is_poison_and_no_panic() {
+    let mut desk = Desk::new(setup());
+    let mut event = quote("A", 0, "1", "999999999999999");
+    desk.market(event.clone());
+    let id = "x".into();
+    let cause = tapedeck_roles::forward_test::Cause { event_id: &id, seq: None };
+    let error = desk.broker.signal(cause, &signal("A", Action::Buy, "999999999999999"), at(0), false).unwrap_err();
+    assert!(error.to_string().contains("does not fit"), "{error}");
+    event.timestamp = at(1);
+    assert!(desk.broker.market(cause, &event).is_ok());
+}
