@@ -103,10 +103,7 @@ async fn command(
     body::media(headers, &[Media::Json])?;
     let bytes: Bytes = body::read(request, app.api.body_limit_bytes).await?;
     let (command, reason) = read(&bytes, kind)?;
-    let account = app
-        .account(command.account.as_deref())
-        .await?
-        .ok_or_else(|| Problem::not_found("there is no account yet; its first event makes it"))?;
+    let account = account(app, command.account.as_deref()).await?;
     let written = records(kind, &account, reason, command.flatten, context)?;
     let event_id = written.0;
     let records = written.1;
@@ -120,6 +117,17 @@ async fn command(
         offset: place.offset,
     };
     Ok((StatusCode::ACCEPTED, routes::json(&accepted)).into_response())
+}
+
+/// The account, where the store can say whether it is there. Where it cannot, a
+/// name that was given is believed: stopping must not wait for a store.
+async fn account(app: &App, asked: Option<&str>) -> Result<String, Problem> {
+    match (app.account(asked).await, asked) {
+        (Ok(Some(account)), _) => Ok(account),
+        (Ok(None), _) => Err(Problem::not_found("there is no account yet; its first event makes it")),
+        (Err(problem), Some(asked)) if problem.status.is_server_error() => Ok(asked.to_owned()),
+        (Err(problem), _) => Err(problem),
+    }
 }
 
 fn read(bytes: &[u8], kind: RiskCommandKind) -> Result<(EssCommand, String), Problem> {

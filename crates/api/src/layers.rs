@@ -99,8 +99,8 @@ fn admit<'a>(
     if *request.method() != Method::GET && *request.method() != Method::HEAD {
         check_origin(request.headers())?;
     }
-    // Probes must answer when everything else is refused.
-    if matches!(route, Some("/health/live" | "/health/ready" | "/metrics")) {
+    // Probes and the emergency stop must get through when everything else is refused.
+    if matches!(route, Some("/health/live" | "/health/ready" | "/metrics" | "/api/risk/ess/trip")) {
         return Ok(None);
     }
     let client = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());

@@ -27,6 +27,13 @@ use crate::{
 const MAX_BYTES: usize = 4 << 20;
 /// How long `follow` waits for the first record; below every proxy's patience.
 const FOLLOW: Duration = Duration::from_secs(5);
+/// How often `follow` looks.
+const LOOK: Duration = Duration::from_millis(50);
+/// Reads in a row that may bring nothing before the end: what is left may be
+/// markers, or removed meanwhile.
+const EMPTY_READS: u32 = 5;
+/// How long a read waits for records that are there.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Which records.
 #[derive(Debug, IntoParams)]
@@ -104,44 +111,65 @@ pub(crate) struct Records {
 pub(crate) async fn records(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     let params = RecordsParams::read(&uri)?;
     let topic = params.topic.clone().ok_or_else(|| Problem::bad("topic", "needed; /api/admin/topics lists them"))?;
-    let answer = app.log(move |log| Ok(read(log.as_ref(), topic, &params))).await??;
-    Ok(json(&answer))
+    let params = Arc::new(params);
+    let mut from = start(&app, &topic, &params).await?;
+    let give_up = Instant::now() + FOLLOW;
+    loop {
+        let (topic, asked, places) = (topic.clone(), Arc::clone(&params), from.clone());
+        let answer = app.log(move |log| Ok(read(log.as_ref(), topic, asked.limit, &places))).await??;
+        if !params.follow || !answer.0.items.is_empty() || Instant::now() >= give_up {
+            return Ok(json(&answer.0));
+        }
+        from = answer.1;
+        // Waiting holds no thread: appends need those.
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
-fn read(log: &dyn Log, topic: String, params: &RecordsParams) -> Result<Records, Problem> {
-    let from = positions(log, &topic, params)?;
+/// Places and the offsets to read them from.
+type Places = Vec<(TopicPartition, u64)>;
+
+async fn start(app: &App, topic: &str, params: &Arc<RecordsParams>) -> Result<Places, Problem> {
+    let (topic, params) = (topic.to_owned(), Arc::clone(params));
+    app.log(move |log| Ok(positions(log.as_ref(), &topic, &params))).await?
+}
+
+fn read(
+    log: &dyn Log,
+    topic: String,
+    limit: usize,
+    from: &[(TopicPartition, u64)],
+) -> Result<(Records, Places), Problem> {
     let mut ends = BTreeMap::new();
-    for (place, _) in &from {
+    for (place, _) in from {
         ends.insert(place.clone(), log.bounds(place)?.1);
     }
     let mut reader = log.reader()?;
-    reader.assign(&from)?;
-    let give_up = Instant::now() + if params.follow { FOLLOW } else { Duration::ZERO };
-    let (mut items, mut bytes) = (Vec::new(), 0);
+    reader.assign(from)?;
+    let (mut items, mut bytes, mut empty) = (Vec::new(), 0, 0);
     let mut at_end;
     loop {
-        let left = params.limit - items.len();
+        let left = limit - items.len();
         at_end = ends.iter().all(|(place, end)| reader.position(place).is_some_and(|next| next >= *end));
-        let waiting = items.is_empty() && Instant::now() < give_up;
-        if left == 0 || bytes >= MAX_BYTES || (at_end && !waiting) {
+        if left == 0 || bytes >= MAX_BYTES || at_end || empty == EMPTY_READS {
             break;
         }
-        let timeout =
-            if at_end { give_up.saturating_duration_since(Instant::now()) } else { Duration::from_millis(100) };
-        for record in reader.poll(PollLimits { max_records: left, max_bytes: MAX_BYTES - bytes, timeout })? {
+        let limits = PollLimits { max_records: left, max_bytes: MAX_BYTES - bytes, timeout: POLL };
+        let records = reader.poll(limits)?;
+        empty = if records.is_empty() { empty + 1 } else { 0 };
+        for record in records {
             bytes += record.value.as_ref().map_or(0, bytes::Bytes::len);
             items.push(item(&record));
         }
     }
-    let next: Vec<String> = from
-        .iter()
-        .map(|(place, start)| format!("{}:{}", place.partition, reader.position(place).unwrap_or(*start)))
-        .collect();
-    Ok(Records { topic, items, next: next.join(","), at_end })
+    let reached: Places =
+        from.iter().map(|(place, start)| (place.clone(), reader.position(place).unwrap_or(*start))).collect();
+    let next: Vec<String> = reached.iter().map(|(place, next)| format!("{}:{next}", place.partition)).collect();
+    Ok((Records { topic, items, next: next.join(","), at_end }, reached))
 }
 
 /// Where to read from, in each partition asked for.
-fn positions(log: &dyn Log, topic: &str, params: &RecordsParams) -> Result<Vec<(TopicPartition, u64)>, Problem> {
+fn positions(log: &dyn Log, topic: &str, params: &RecordsParams) -> Result<Places, Problem> {
     let topics = log.topics()?;
     let Some(info) = topics.iter().find(|info| &*info.config.name == topic) else {
         let near = nearest(topic, topics.iter().map(|info| &*info.config.name));

@@ -134,4 +134,6 @@ fn beyond_the_concurrency_limit_503_comes_at_once() {
     place(&answer, 503);
     assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(api.get("/health/live").status, 200);
+    let stop = api.post("/api/risk/ess/trip", "application/json", "{}");
+    place(&stop, 422);
 }
