@@ -99,20 +99,18 @@ impl Strategies {
     /// # Errors
     /// The entry is none that this code wrote.
     pub fn restore(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
-        let wrong = |detail: String| format!("state `{key}` of a strategy: {detail}");
-        let (id, symbol) = key.split_once('/').ok_or_else(|| wrong("expected `<strategy>/<symbol>`".into()))?;
+        let (id, symbol) = key.split_once('/').ok_or("expected a key `<strategy>/<symbol>`")?;
         let Some(strategy) = self.strategies.iter_mut().find(|strategy| strategy.settings.config.id == id) else {
             return Ok(());
         };
-        let kept: Kept<IgnoredAny, IgnoredAny> =
-            serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
+        let kept: Kept<IgnoredAny, IgnoredAny> = serde_json::from_slice(value).map_err(|error| error.to_string())?;
         // What other settings left is not even read: it may have another shape.
         if kept.version != strategy.version {
             return Ok(());
         }
-        let kept: Kept<Gatherer, Rule> = serde_json::from_slice(value).map_err(|error| wrong(error.to_string()))?;
+        let kept: Kept<Gatherer, Rule> = serde_json::from_slice(value).map_err(|error| error.to_string())?;
         if !kept.rule.continues(&strategy.settings.rule) {
-            return Err(wrong("it does not fit the settings whose version it has".into()));
+            return Err("it does not fit the settings whose version it has".into());
         }
         if let Some((source, end_us)) = kept.bars.open() {
             strategy.expect_end(source, end_us);

@@ -11,5 +11,7 @@ pub mod config;
 mod core;
 mod rules;
 pub mod shell;
+#[cfg(test)]
+mod tests;
 
 pub use self::{config::StrategyConfig, core::Strategies};
