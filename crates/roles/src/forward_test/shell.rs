@@ -16,6 +16,8 @@ use tapedeck_flow::{Failure, Gauges, Phase, Seat, backoff::Backoff};
 use super::BrokerSetup;
 use crate::Context;
 
+#[cfg(test)]
+mod flaky;
 mod inputs;
 mod open;
 mod step;
@@ -31,6 +33,9 @@ const SAME_PANICS: u32 = 5;
 /// A record that was refused is reached once more with everything before it
 /// transacted, so that only what lies behind it waits.
 const SAME_REFUSALS: u32 = 2;
+/// What follows the words on a record that cannot be applied.
+const REMEDY: &str = "The paper broker stopped before this record, since the order of what follows depends on it; \
+     everything before it is kept. Correct what the message names and start again";
 /// How often a role that cannot go on looks after its seat.
 const BLOCKED_TICK: Duration = Duration::from_millis(100);
 
@@ -117,7 +122,6 @@ impl Role {
             };
             match broken {
                 Broken::Failed(Failure::Fatal(detail)) => return Err(Failure::Fatal(detail)),
-                Broken::Failed(failure @ Failure::Poison { .. }) => return self.blocked(&failure.to_string()),
                 Broken::Failed(failure) => {
                     tracing::warn!(role = ROLE, %failure, "state dropped, read again");
                     Gauges::add(&self.context.gauges.retries, 1);
@@ -175,10 +179,7 @@ impl Role {
     /// for a person, keeps its seat and answers the wish to stop.
     fn blocked(&self, what: &str) -> Result<(), Failure> {
         Gauges::add(&self.context.gauges.poison, 1);
-        let text = format!(
-            "{what}. The paper broker stopped before this record, since the order of what follows depends on it; \
-             everything before it is kept. Correct what the message names and start again"
-        );
+        let text = format!("{what}. {REMEDY}");
         tracing::error!(role = ROLE, "{text}");
         self.context.gauges.set_phase(Phase::Blocked(text));
         let mut seat = Seat::join(&*self.context.log, ROLE, &self.context.member)?;

@@ -9,9 +9,10 @@ use std::{
 };
 
 use tapedeck_contracts::{EventKind, catalogue::state_topic};
-use tapedeck_flow::{Delivery, Failure, Gauges, dedupe::Window};
+use tapedeck_flow::{Delivery, Failure, Gauges, Phase, dedupe::Window};
 use tapedeck_log::{GroupOffset, Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 
+use super::{REMEDY, ROLE};
 use crate::{
     forward_test::join::{Input, Join, MARKET_TOPIC, Offered, Wait},
     market::SourceState,
@@ -75,7 +76,8 @@ pub(super) struct Inputs {
     pub(super) topics: [TopicReader; 3],
     /// The market role's state, which says when a source has ended.
     pub(super) sources: Box<dyn Reader>,
-    /// The first record that could not be read; its partition is not read on.
+    /// The first record that could not be read. Its partition is not read on, so
+    /// the join waits for it once it has given all that may come before.
     pub(super) bad: Option<Failure>,
     /// The last poll of the market brought nothing.
     pub(super) exhausted: bool,
@@ -185,6 +187,7 @@ impl Inputs {
         }
         for record in records {
             if let Err(failure) = take(topic, input, record, join, now_ms, gauges) {
+                blocked(&failure, gauges);
                 self.bad.get_or_insert(failure);
             }
         }
@@ -200,9 +203,11 @@ impl Inputs {
 
     /// Reads on where the join has room.
     fn choose_market(&mut self, join: &Join) -> Result<(), Failure> {
+        // What a record that cannot be read holds back is not looked for elsewhere.
+        let exhausted = self.exhausted && self.bad.is_none();
         let market = &mut self.topics[Input::Market as usize];
         let wanted: Vec<bool> =
-            (0..market.places.len()).map(|at| !market.bad[at] && join.may_read(at, self.exhausted)).collect();
+            (0..market.places.len()).map(|at| !market.bad[at] && join.may_read(at, exhausted)).collect();
         market.assign(wanted)
     }
 
@@ -274,6 +279,13 @@ fn take(
         gauges.duplicates.fetch_add(1, Relaxed);
     }
     Ok(())
+}
+
+/// A record cannot be read: what follows it waits for a person.
+fn blocked(failure: &Failure, gauges: &Gauges) {
+    tracing::error!(role = ROLE, "{failure}");
+    Gauges::add(&gauges.poison, 1);
+    gauges.set_phase(Phase::Blocked(format!("{failure}. {REMEDY}")));
 }
 
 /// A position became unreadable under the reader: taken anew, it is a gap.

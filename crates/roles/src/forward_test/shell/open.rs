@@ -104,7 +104,7 @@ impl Active {
             join,
             inputs,
             sources,
-            visible: At::default(),
+            visible: at,
             batch: Batch::default(),
             wait: None,
             current: Current::Nothing,
@@ -131,7 +131,7 @@ fn open_topics(log: &dyn Log) -> Result<[TopicReader; 3], Failure> {
         Ok::<_, Failure>(TopicReader {
             reader: log.reader()?,
             places: info.partitions.iter().map(|part| TopicPartition::new(Arc::clone(name), part.partition)).collect(),
-            assigned: Vec::new(),
+            assigned: vec![false; info.partitions.len()],
             next: Vec::new(),
             bad: vec![false; info.partitions.len()],
             windows: Vec::new(),

@@ -44,7 +44,7 @@ pub(super) struct Active {
     pub(super) inputs: Inputs,
     /// How the sources stand in the visible state.
     pub(super) sources: BTreeMap<Arc<str>, SourceNote>,
-    /// The positions of the visible state; none before the first transact.
+    /// The positions of the visible state.
     pub(super) visible: At,
     pub(super) batch: Batch,
     /// What the join waited for when it was asked last.
@@ -96,9 +96,6 @@ impl Active {
         self.wait = self.apply(careful)?;
         self.flush(seat)?;
         let Some(wait) = self.wait else { return Ok(()) };
-        if let Some(bad) = self.inputs.bad.take() {
-            return Err(bad.into());
-        }
         if self.inputs.ask(&mut self.join, wait)? {
             self.wait = None; // There may be more to apply at once.
         }
