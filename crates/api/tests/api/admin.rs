@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tapedeck_contracts::events::Severity;
-use tapedeck_log::{GroupOffset, TopicPartition};
+use tapedeck_log::{GroupOffset, Log, TopicPartition};
 use tapedeck_store::conformance::samples;
 
 use crate::support::Running;

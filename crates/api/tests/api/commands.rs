@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tapedeck_log::{PollLimits, TopicPartition};
+use tapedeck_log::{Log, PollLimits, TopicPartition};
 
 use crate::support::Running;
 

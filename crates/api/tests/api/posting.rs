@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
-use tapedeck_log::{LogRecord, PollLimits, TopicPartition};
+use tapedeck_log::{Log, LogRecord, PollLimits, TopicPartition};
 use tapedeck_store::conformance::samples;
 
 use crate::support::Running;

@@ -5,11 +5,16 @@ use std::time::{Duration, Instant};
 use tapedeck_api::{ApiConfig, ApiError, WsConfig, openapi_document, serve};
 use tapedeck_flow::Phase;
 
-use crate::support::{Running, deps, free_port};
+use crate::support::{Running, deps, free_port, open_log};
 
 fn refused(listen: &str) -> ApiError {
     let folder = tempfile::tempdir().unwrap();
-    serve(deps(folder.path()), ApiConfig { listen: listen.into(), ..free_port() }, WsConfig::default()).unwrap_err()
+    serve(
+        deps(folder.path(), open_log(folder.path())),
+        ApiConfig { listen: listen.into(), ..free_port() },
+        WsConfig::default(),
+    )
+    .unwrap_err()
 }
 
 #[test]

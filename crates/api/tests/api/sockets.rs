@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tapedeck_api::WsConfig;
 use tapedeck_contracts::{Event, events::Severity};
 use tapedeck_flow::Outbound;
-use tapedeck_log::Record;
+use tapedeck_log::{Log, Record};
 use tapedeck_store::conformance::samples;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client::client};
 
@@ -169,6 +169,24 @@ fn an_alert_written_twice_is_shown_once() {
     assert_eq!(sorted(again.alerts(4).0), ids(1..=4));
     raise(&api, 5..=5);
     assert_eq!(again.alerts(1).0, ["alert-5"]);
+}
+
+#[test]
+fn what_retention_has_taken_is_told_as_a_gap() {
+    let api = Running::start();
+    let (_, first) = Client::connect(&api, "");
+    raise(&api, 1..=20);
+    let long_after_ms = samples::START.millis() * 2;
+    api.log.run_retention(long_after_ms).unwrap();
+    let since = first["seq"].as_str().unwrap();
+    let (mut client, _) = Client::connect(&api, &format!("?since={since}"));
+    let gap = client.next();
+    assert_eq!(gap["type"], "gap");
+    raise(&api, 21..=21);
+    assert_eq!(client.alerts(1).0, ["alert-21"]);
+    let from_gap = gap["seq"].as_str().unwrap();
+    let (mut again, _) = Client::connect(&api, &format!("?since={from_gap}"));
+    assert_eq!(again.alerts(1).0, ["alert-21"], "the gap's seq leads on without another gap");
 }
 
 #[test]

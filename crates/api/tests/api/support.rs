@@ -26,7 +26,7 @@ use tempfile::TempDir;
 /// A server and what is behind it.
 pub(crate) struct Running {
     pub(crate) addr: SocketAddr,
-    pub(crate) log: Arc<dyn Log>,
+    pub(crate) log: Arc<EmbeddedLog>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) gauges: Arc<Gauges>,
     server: Option<Server>,
@@ -69,9 +69,13 @@ pub(crate) fn topics() -> Vec<TopicConfig> {
     Catalogue::get().topics().map(topic).collect()
 }
 
-pub(crate) fn deps(folder: &Path) -> Deps {
+pub(crate) fn open_log(folder: &Path) -> Arc<EmbeddedLog> {
     let log = EmbeddedLog::open(folder, EmbeddedConfig::default()).unwrap();
     log.create_topics(&topics()).unwrap();
+    log
+}
+
+pub(crate) fn deps(folder: &Path, log: Arc<EmbeddedLog>) -> Deps {
     Deps {
         log,
         store: SqliteStore::open(&folder.join("store.db"), SqliteConfig::default()).unwrap(),
@@ -100,8 +104,9 @@ impl Running {
     }
 
     pub(crate) fn over(folder: TempDir, api: ApiConfig, ws: WsConfig) -> Self {
-        let deps = deps(folder.path());
-        let (log, store, stop) = (Arc::clone(&deps.log), Arc::clone(&deps.store), deps.stop.clone());
+        let log = open_log(folder.path());
+        let deps = deps(folder.path(), Arc::clone(&log));
+        let (store, stop) = (Arc::clone(&deps.store), deps.stop.clone());
         let gauges = Arc::clone(&deps.roles[0].1);
         gauges.set_phase(Phase::Running);
         let server = serve(deps, api, ws).unwrap();
