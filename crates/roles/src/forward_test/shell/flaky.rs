@@ -95,7 +95,7 @@ impl Member for FlakyMember {
     }
     fn transact(&mut self, records: Vec<Record>, offsets: &[GroupOffset]) -> Result<Vec<Placement>> {
         let turn = self.transacts.fetch_add(1, Relaxed);
-        if turn % 3 == 0 {
+        if turn.is_multiple_of(3) {
             return self.member.transact(records, offsets);
         }
         self.failures.fetch_add(1, Relaxed);

@@ -26,7 +26,7 @@ use tapedeck_log::{
     embedded::{EmbeddedConfig, EmbeddedLog},
 };
 
-use super::{JoinConfig, ROLE, flaky::Flaky, run};
+use super::{JoinConfig, ROLE, counted, flaky::Flaky, run};
 use crate::{
     Context,
     forward_test::{
@@ -209,12 +209,12 @@ impl Running {
         Self { context, thread }
     }
 
-    /// Waits until this is so; every write to the log is a moment to look.
+    /// Waits until this is so, looking every millisecond.
     fn until(&self, done: impl Fn(&Context) -> bool) {
         while !done(&self.context) {
             let running = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
             assert!(running, "the role ended: {:?}", self.context.gauges.phase());
-            thread::yield_now();
+            self.context.stop.wait(Duration::from_millis(1));
         }
     }
 
@@ -394,6 +394,33 @@ fn a_record_that_cannot_be_read_blocks_the_role_behind_everything_before_it() {
     assert_eq!(gauges.last_seq.load(Relaxed), 50);
     let Phase::Blocked(text) = phase else { panic!("{phase:?}") };
     assert!(text.starts_with("market-data-updates/"), "{text}");
+}
+
+#[test]
+fn a_record_that_the_broker_refuses_blocks_the_role_behind_everything_before_it() {
+    let (_dir, log) = new_log();
+    let mut huge = price(37);
+    let Event::MarketData(body) = &mut huge.event else { unreachable!() };
+    body.data.price = Dec("999999999999999999".parse().unwrap());
+    write(&*log, "market", (1..=36).map(price).chain([huge]).chain((38..=60).map(price)));
+    decide(&*log);
+    let role = Running::start(log.clone(), "one", JoinConfig { batch_max_events: 1_000, ..config() });
+    role.until(|context| matches!(context.gauges.phase(), Phase::Blocked(_)));
+    assert_eq!(role.context.gauges.last_seq.load(Relaxed), 36);
+    assert_eq!(source_note(&*log, ROLE, "@seq/s").unwrap(), r#"{"next":37}"#);
+    assert!(outputs(&*log).values().any(|said| !said.is_empty()));
+    assert!(matches!(role.stop(), Phase::Blocked(_)));
+}
+
+#[test]
+fn only_the_same_panic_at_the_same_record_is_counted_on() {
+    let once = counted(None, "a/0/1".into(), "x".into(), true);
+    assert_eq!(once.times, 1);
+    let twice = counted(Some(once), "a/0/1".into(), "x".into(), true);
+    assert_eq!(twice.times, 2);
+    assert_eq!(counted(Some(twice.clone()), "a/0/1".into(), "x".into(), true).times, 3);
+    assert_eq!(counted(Some(twice.clone()), "a/0/1".into(), "y".into(), true).times, 1);
+    assert_eq!(counted(Some(twice), "a/0/2".into(), "x".into(), true).times, 1);
 }
 
 #[test]
