@@ -249,7 +249,9 @@ impl Broker {
     /// never came; `cause` is the event after them.
     pub fn note_gap(&mut self, source: &str, from: u64, to: u64, cause: Cause<'_>) -> Vec<Output> {
         let known = self.tape.source(source).and_then(|at| self.tape.sources[at].state.time);
-        let mut emit = Emit::new(cause, known.unwrap_or_default(), report::GAP_ORDINALS);
+        // Several gaps may be noted before one event: each has an ordinal of its own.
+        let ordinal = report::GAP_ORDINALS + (from % u64::from(report::GAP_ORDINALS)) as u32;
+        let mut emit = Emit::new(cause, known.unwrap_or_default(), ordinal);
         let text = format!("market events {from} to {to} of source {source} never came; orders may have missed fills");
         let context = [("source", source.into()), ("from", from.into()), ("to", to.into())];
         emit.alert(Severity::Error, "SEQUENCE_GAP", text, None, &context);

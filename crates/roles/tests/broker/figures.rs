@@ -168,4 +168,5 @@ fn a_gap_of_the_sequencer_is_alerted_beside_the_event_after_it() {
     let said = desk.gap(5, 7);
     assert_eq!(said.codes(), ["SEQUENCE_GAP"]);
     assert_eq!(said.alerts()[0].context["from"], 5);
+    assert_eq!(desk.gap(9, 9).codes(), ["SEQUENCE_GAP"], "a second gap before the same event has an id of its own");
 }

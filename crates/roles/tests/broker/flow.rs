@@ -237,7 +237,7 @@ fn within_volume(said: &Said, setup: &BrokerSetup, event: &MarketData) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_books_agree_with_the_raw_executions_to_the_last_digit(
