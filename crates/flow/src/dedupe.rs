@@ -4,7 +4,10 @@
 //! Not here: reading them again after a restart (`runtime`), and the tables that
 //! are unique by event id for ever (`store`).
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, Hasher, RandomState},
+};
 
 /// Fingerprints of the event ids of the last so many records of a partition.
 ///
@@ -16,7 +19,7 @@ pub struct Window {
     /// The ids of the last records, oldest first.
     ids: VecDeque<u128>,
     /// How often each of them is among `ids`.
-    counts: HashMap<u128, u32>,
+    counts: HashMap<u128, u32, Keys>,
     /// How many records are remembered.
     capacity: usize,
 }
@@ -24,7 +27,7 @@ pub struct Window {
 impl Window {
     /// An empty window over the last `capacity` records.
     pub fn new(capacity: usize) -> Self {
-        Self { ids: VecDeque::new(), counts: HashMap::new(), capacity }
+        Self { ids: VecDeque::new(), counts: HashMap::with_hasher(Keys::random()), capacity }
     }
 
     /// Remembers the id of the next record, and says whether it was new.
@@ -59,6 +62,47 @@ impl Window {
                 self.counts.remove(&oldest);
             }
         }
+    }
+}
+
+/// Hashes fingerprints by one wide multiplication with two random numbers: they
+/// are well mixed already, and who chooses ids cannot choose where they fall.
+#[derive(Clone, Copy, Debug)]
+struct Keys(u64, u64);
+
+impl Keys {
+    fn random() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0_u8), random.hash_one(1_u8))
+    }
+}
+
+impl BuildHasher for Keys {
+    type Hasher = Fold;
+    fn build_hasher(&self) -> Fold {
+        Fold { keys: *self, hash: 0 }
+    }
+}
+
+/// The hash of one fingerprint.
+struct Fold {
+    keys: Keys,
+    hash: u64,
+}
+
+impl Hasher for Fold {
+    fn write_u128(&mut self, id: u128) {
+        let (high, low) = ((id >> 64) as u64 ^ self.keys.0, id as u64 ^ self.keys.1);
+        let product = u128::from(high) * u128::from(low);
+        self.hash ^= (product >> 64) as u64 ^ product as u64;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u128(u128::from(*byte)));
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
     }
 }
 
