@@ -44,8 +44,8 @@ pub(crate) struct RecordsParams {
     topic: Option<String>,
     /// One partition; else all of them.
     partition: Option<u32>,
-    /// `start`, `end`, an offset (of one partition), a time (records written at
-    /// or after it), or the `next` of the answer before. `start` by default.
+    /// `earliest`, `latest`, an offset (of one partition), a time (records written at
+    /// or after it), or the `next` of the answer before. `earliest` by default.
     from: Option<String>,
     /// Records at most, 1 to 1000.
     #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
@@ -187,8 +187,8 @@ fn positions(log: &dyn Log, topic: &str, params: &RecordsParams) -> Result<Place
         let (start, end) = log.bounds(&place)?;
         let offset = match (params.from.as_deref(), &resumed) {
             (_, Some(resumed)) => resumed.get(&partition).copied().unwrap_or(start),
-            (None | Some("start"), _) => start,
-            (Some("end"), _) => end,
+            (None | Some("earliest"), _) => start,
+            (Some("latest"), _) => end,
             (Some(text), _) => offset_of(log, &place, text, params.partition.is_some() || count == 1)?,
         };
         if !(start..=end).contains(&offset) {
@@ -222,7 +222,7 @@ fn offset_of(log: &dyn Log, place: &TopicPartition, text: &str, one_partition: b
         return Err(Problem::bad("from", "an offset means something in one partition only; name the partition"));
     }
     let time = Timestamp::parse(&text.replace(' ', "+")).map_err(|error| {
-        Problem::bad("from", format!("expected start, end, an offset or a time, found {text:?}: {error}"))
+        Problem::bad("from", format!("expected earliest, latest, an offset or a time, found {text:?}: {error}"))
     })?;
     Ok(log.offset_at(place, time.millis())?)
 }

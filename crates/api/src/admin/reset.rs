@@ -41,7 +41,7 @@ pub(crate) struct ResetRequest {
     topic: Option<String>,
     /// Only this partition of the topic.
     partition: Option<u32>,
-    /// `start`, `end`, a time (records written at or after it), or an offset.
+    /// `earliest`, `latest`, a time (records written at or after it), or an offset.
     #[schema(value_type = String)]
     to: Value,
     /// Clear the role's state too.
@@ -106,12 +106,12 @@ pub(crate) async fn reset(
 
 fn target(to: &Value) -> Result<Target, Problem> {
     let wrong = || {
-        let detail = format!("expected \"start\", \"end\", a time or an offset, found {to}");
+        let detail = format!("expected \"earliest\", \"latest\", a time or an offset, found {to}");
         Problem::field(StatusCode::UNPROCESSABLE_ENTITY, "$.to", detail)
     };
     match to {
-        Value::String(text) if text == "start" => Ok(Target::Start),
-        Value::String(text) if text == "end" => Ok(Target::End),
+        Value::String(text) if text == "earliest" => Ok(Target::Start),
+        Value::String(text) if text == "latest" => Ok(Target::End),
         Value::String(text) => match text.parse() {
             Ok(offset) => Ok(Target::Offset(offset)),
             Err(_) => Timestamp::parse(text).map(Target::Time).map_err(|_| wrong()),

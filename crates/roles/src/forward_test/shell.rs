@@ -24,6 +24,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use open::source_ended;
 use step::Active;
 
 /// The role's name in groups, state topics and `ce_source`.

@@ -57,6 +57,19 @@ pub(super) struct SourceNote {
     pub(super) ended: Option<u64>,
 }
 
+/// The last number of a source, once everything of it is applied and its end as
+/// well; none before.
+///
+/// # Errors
+/// Those of the log; fatal where the state cannot be read.
+pub fn source_ended(log: &dyn Log, source: &str) -> Result<Option<u64>, Failure> {
+    let topic: Arc<str> = state_topic(ROLE).into();
+    let key = format!("{SOURCE}{source}");
+    let note: Option<SourceNote> =
+        state::load(log, &topic, 0)?.get(&key).map(|value| read(&topic, &key, value)).transpose()?;
+    Ok(note.and_then(|note| note.ended))
+}
+
 impl Active {
     /// Reads the state and opens the inputs where it says.
     ///

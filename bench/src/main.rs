@@ -1,0 +1,31 @@
+//! Benchmarks that print figures: what the recorder stores, how soon an event can
+//! be asked for, how the api answers on many fills, how alerts reach many sockets.
+//! `bench/run.sh` runs them all against the real program.
+//!
+//! Not here: the benchmarks of single crates (`cargo bench -p …`).
+
+#![expect(clippy::print_stdout, reason = "printing figures is its job")]
+
+use std::{path::Path, time::Duration};
+
+mod figures;
+mod fill;
+mod queryable;
+mod rest;
+mod sockets;
+mod stored;
+
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS";
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["fill", dir, rows] => fill::run(Path::new(dir), rows.parse()?),
+        ["rest", url, seconds] => rest::run(url, Duration::from_secs(seconds.parse()?)),
+        ["sockets", url, clients] => sockets::run(url, clients.parse()?),
+        ["queryable", url, seconds] => queryable::run(url, Duration::from_secs(seconds.parse()?)),
+        ["stored", rows] => stored::run(rows.parse()?),
+        _ => anyhow::bail!(USAGE),
+    }
+}

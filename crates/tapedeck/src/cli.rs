@@ -1,0 +1,290 @@
+//! The command line as clap sees it: names, flags, help and examples.
+//!
+//! Not here: what the commands do.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The event backbone of a trading operation.
+#[derive(Debug, Parser)]
+#[command(name = "tapedeck", version, about, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Config file (TOML); only what differs from the defaults
+    #[arg(long, short, global = true, env = "TAPEDECK_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data folder, instead of the config's
+    #[arg(long, short, global = true, env = "TAPEDECK_DATA", value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// One JSON value on stdout instead of tables
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more on stderr
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// Logs on stderr as JSON lines
+    #[arg(long, global = true)]
+    pub(crate) json_logs: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  tapedeck demo                                  a generated market into every role
+  tapedeck replay bars.csv --symbol BTCUSDT      what would the strategies have done
+  tapedeck up --config tapedeck.toml             run for good
+  tapedeck groups lag                            who is behind, and how far
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 wrong config or input,
+4 data folder taken or unfit, 5 interrupted before the end.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the roles until SIGTERM or Ctrl-C
+    #[command(after_help = "Examples:\n  tapedeck up\n  tapedeck up --roles recorder,api --config tapedeck.toml")]
+    Up(UpArgs),
+    /// Run everything on a generated market, and print what to open
+    #[command(after_help = "Example:\n  tapedeck demo --data demo-data")]
+    Demo(DemoArgs),
+    /// Run a file through every role, and print what came of it
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
+    /// Check or show the config
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// The topics of the log
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// The consumer groups of the log
+    #[command(subcommand)]
+    Groups(GroupsCommand),
+    /// Write events to a topic, one JSON value a line
+    #[command(
+        after_help = "Examples:\n  tapedeck produce exec.reports.v1 reports.ndjson\n  cat reports.ndjson | tapedeck produce exec.reports.v1"
+    )]
+    Produce(ProduceArgs),
+    /// Read records of a topic
+    #[command(
+        after_help = "Examples:\n  tapedeck consume alerts.v1 --follow\n  tapedeck consume exec.reports.v1 --from 2026-01-01T00:00:00Z --key BTCUSDT --json"
+    )]
+    Consume(ConsumeArgs),
+    /// Measure the log, the store and a replay on this machine
+    #[command(after_help = "Examples:\n  tapedeck bench\n  tapedeck bench replay --events 1000000")]
+    Bench(BenchArgs),
+}
+
+const REPLAY_EXAMPLES: &str = "Examples:
+  tapedeck replay bars.csv.gz --symbol BTCUSDT --currency USDT
+  tapedeck replay quotes.csv --symbol EURUSD --currency USD --columns time=1,bid=2,ask=3,volume=4
+  tapedeck replay bars.csv --symbol BTCUSDT --currency USDT --speed max --json --data run1
+
+The same command on the same folder continues after a kill, or prints the same
+object if it had finished. `digest` is a SHA-256 over all executions: see docs/replay.md.";
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Which roles; all where absent
+    #[arg(long, value_delimiter = ',', value_name = "ROLE,…")]
+    pub(crate) roles: Vec<Role>,
+}
+
+/// A part of tapedeck that runs on a thread of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Role {
+    Market,
+    Strategy,
+    ForwardTest,
+    Recorder,
+    Api,
+}
+
+impl Role {
+    pub(crate) const ALL: [Role; 5] = [Role::Market, Role::Strategy, Role::ForwardTest, Role::Recorder, Role::Api];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Role::Market => "market",
+            Role::Strategy => "strategy",
+            Role::ForwardTest => "forward-test",
+            Role::Recorder => "recorder",
+            Role::Api => "api",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Seed of the generated market
+    #[arg(long, default_value_t = 7)]
+    pub(crate) seed: u64,
+    /// How many seconds of the market pass in one second
+    #[arg(long, default_value = "20x")]
+    pub(crate) speed: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// CSV or NDJSON, gzip too; several are merged by event time
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// `max`, or a multiple of real time such as 60x
+    #[arg(long, default_value = "max")]
+    pub(crate) speed: String,
+    /// The symbol, where the file's rows do not say
+    #[arg(long)]
+    pub(crate) symbol: Option<String>,
+    /// The venue, where the config does not say
+    #[arg(long, default_value = "SIM")]
+    pub(crate) venue: String,
+    /// Currency of the account, where `[[instruments]]` does not say
+    #[arg(long)]
+    pub(crate) currency: Option<String>,
+    /// Our field to the file's column, by name or by number from 1
+    #[arg(long, value_delimiter = ',', value_name = "FIELD=COLUMN,…")]
+    pub(crate) columns: Vec<String>,
+    /// Zone of times without one
+    #[arg(long, default_value = "UTC")]
+    pub(crate) tz: String,
+    /// strptime format of the times
+    #[arg(long)]
+    pub(crate) time_format: Option<String>,
+    /// Which end of a bar its time is: open or close
+    #[arg(long, default_value = "open")]
+    pub(crate) bar_time: String,
+    /// Length of the file's bars (1m); found from its times where absent
+    #[arg(long)]
+    pub(crate) interval: Option<String>,
+    /// What the volume counts: base, quote or contracts
+    #[arg(long, default_value = "base")]
+    pub(crate) volume_unit: String,
+}
+
+impl ReplayArgs {
+    /// The flags at their defaults, for a replay that is not of a file.
+    pub(crate) fn example() -> Self {
+        Self {
+            files: Vec::new(),
+            speed: "max".into(),
+            symbol: None,
+            venue: "SIM".into(),
+            currency: Some("USDT".into()),
+            columns: Vec::new(),
+            tz: "UTC".into(),
+            time_format: None,
+            bar_time: "open".into(),
+            interval: None,
+            volume_unit: "base".into(),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the config; names line and key of a mistake
+    Check,
+    /// Print the effective config
+    Show {
+        /// Every key at its default, with its reason
+        #[arg(long)]
+        defaults: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// All topics with partitions, records and bytes
+    List,
+    /// One topic, by partition
+    Describe {
+        /// The topic
+        topic: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupsCommand {
+    /// All groups
+    List,
+    /// Members and offsets of a group
+    Describe {
+        /// The group, such as tapedeck.recorder
+        group: String,
+    },
+    /// How far groups are behind, in records and seconds
+    Lag {
+        /// One group; all where absent
+        group: Option<String>,
+    },
+    /// Move a group that has no members
+    #[command(
+        after_help = "Examples:\n  tapedeck groups reset mine --topic alerts.v1 --to earliest --dry-run\n  tapedeck groups reset mine --topic alerts.v1 --to 2026-01-01T00:00:00Z"
+    )]
+    Reset {
+        /// The group
+        group: String,
+        /// The topic
+        #[arg(long)]
+        topic: String,
+        /// One partition; all where absent
+        #[arg(long)]
+        partition: Option<u32>,
+        /// earliest, latest, an offset, or a time
+        #[arg(long)]
+        to: String,
+        /// Clear the role's state too; without it a group with state is not moved
+        #[arg(long)]
+        with_state: bool,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProduceArgs {
+    /// The topic
+    pub(crate) topic: String,
+    /// NDJSON; stdin where absent
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeArgs {
+    /// The topic
+    pub(crate) topic: String,
+    /// One partition; all where absent
+    #[arg(long)]
+    pub(crate) partition: Option<u32>,
+    /// earliest, an offset, or a time (by when it was written)
+    #[arg(long, default_value = "earliest")]
+    pub(crate) from: String,
+    /// Only records with this key
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Only records whose value or headers contain this text
+    #[arg(long)]
+    pub(crate) grep: Option<String>,
+    /// At most so many records
+    #[arg(long, short = 'n')]
+    pub(crate) limit: Option<usize>,
+    /// Wait for more
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum, default_value = "all")]
+    pub(crate) what: BenchWhat,
+    /// Market events of the replay
+    #[arg(long, default_value_t = 300_000)]
+    pub(crate) events: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchWhat {
+    All,
+    Log,
+    Replay,
+}

@@ -1,0 +1,118 @@
+//! `tapedeck demo`: a generated market into every role, and what to open.
+//!
+//! Not here: the generator.
+
+use std::process::ExitCode;
+
+use tapedeck_flow::Stop;
+
+use super::{checked, stop_on_signals, up};
+use crate::{
+    cli::{DemoArgs, Role},
+    config::Config,
+    deck::{Deck, Folder, Mode},
+    exit, show,
+};
+
+/// Two symbols with prices each second, strategies on bars of a second so that
+/// something happens while one looks.
+const DEMO: &str = r#"
+[[instruments]]
+venue = "SIM"
+symbol = "BTCUSDT"
+quote_currency = "USDT"
+tick = "0.1"
+lot = "0.001"
+
+[[instruments]]
+venue = "SIM"
+symbol = "ETHUSDT"
+quote_currency = "USDT"
+tick = "0.01"
+lot = "0.001"
+
+[[strategies]]
+id = "sma-crossover"
+kind = "sma_crossover"
+session_id = "demo"
+interval = "1s"
+quantity = "0.5"
+fast = 5
+slow = 20
+
+[[strategies]]
+id = "rsi-mean-reversion"
+kind = "rsi_mean_reversion"
+session_id = "demo"
+symbols = ["ETHUSDT"]
+interval = "1s"
+quantity = "5"
+period = 14
+
+[[sessions]]
+id = "demo"
+account = "DEMO"
+currency = "USDT"
+market_source = "demo"
+"#;
+
+#[derive(serde::Deserialize)]
+struct Demo {
+    instruments: Vec<tapedeck_roles::instruments::Instrument>,
+    strategies: Vec<tapedeck_roles::strategy::config::StrategyConfig>,
+    sessions: Vec<tapedeck_roles::forward_test::config::SessionConfig>,
+}
+
+pub(super) fn run(config: Config, args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let config = checked(demo_config(config, args)?)?;
+    let stop = Stop::new();
+    stop_on_signals(&stop)?;
+    let mut deck = Deck::open(Folder::claim_alone(&config.data.dir)?, &config, stop)?;
+    deck.start(&config, &Role::ALL, Mode::Live)?;
+    let url = deck.url().unwrap_or_default();
+    if json {
+        show::json(&serde_json::json!({ "url": url, "account": "DEMO", "data": config.data.dir }));
+    } else {
+        show::out(&format!(
+            "tapedeck demo: a generated market at {} into every role, kept in {}\n\n\
+             open or curl:\n  \
+             {url}/api/fills?limit=5\n  \
+             {url}/api/pnl?interval=1s\n  \
+             {url}/api/positions/latest\n  \
+             {url}/api/metrics/symbols\n  \
+             {url}/docs\n\n\
+             Ctrl-C ends it; the same command goes on where it was.",
+            args.speed,
+            config.data.dir.display()
+        ));
+    }
+    up::watch(deck)
+}
+
+fn demo_config(mut config: Config, args: &DemoArgs) -> anyhow::Result<Config> {
+    let demo: Demo = toml::from_str(DEMO).expect("the demo is part of this crate and tested");
+    config.instruments = demo.instruments;
+    config.strategies = demo.strategies;
+    config.sessions = demo.sessions;
+    let source = serde_json::json!([{
+        "id": "demo", "kind": "generator", "venue": "SIM", "seed": args.seed, "speed": args.speed,
+        "symbols": ["BTCUSDT", "ETHUSDT"], "step_ms": 1000,
+    }]);
+    config.sources =
+        serde_path_to_error::deserialize(source).map_err(|error| exit::input(format!("--speed: {}", error.inner())))?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn the_demo_is_a_config_without_mistakes() {
+        let config = crate::config::load(None, &BTreeMap::new()).unwrap();
+        let config = demo_config(config, &DemoArgs { seed: 1, speed: "20x".into() }).unwrap();
+        assert_eq!(config.check(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,115 @@
+//! `tapedeck produce`: events from a file or stdin to a topic, in bites that the
+//! api takes, with the line of each that it refuses.
+//!
+//! Not here: what is checked of an event.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{admin::Admin, cli::ProduceArgs, config::Config, exit, show};
+
+/// Lines in one request: a round trip each, well below the api's body limit for
+/// events of usual size.
+const LINES: usize = 500;
+/// Bytes in one request: half of the api's default body limit.
+const BYTES: usize = 4 << 20;
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    results: Vec<LineResult>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LineResult {
+    line: u64,
+    status: String,
+    error: Option<LineError>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LineError {
+    path: Option<String>,
+    detail: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Sent {
+    topic: String,
+    accepted: u64,
+    rejected: u64,
+    errors: Vec<String>,
+}
+
+pub(super) fn run(config: &Config, args: &ProduceArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let input: Box<dyn BufRead> = match &args.file {
+        Some(path) => {
+            let file =
+                File::open(path).map_err(|error| exit::input(format!("cannot read {}: {error}", path.display())))?;
+            Box::new(BufReader::new(file))
+        }
+        None => Box::new(BufReader::new(std::io::stdin())),
+    };
+    let admin = Admin::connect(config)?;
+    let sent = send(&admin, &args.topic, input);
+    admin.close();
+    let sent = sent?;
+    if json {
+        show::json(&sent);
+    } else {
+        for error in &sent.errors {
+            show::say(error);
+        }
+        show::out(&format!("{}: {} accepted, {} rejected", sent.topic, sent.accepted, sent.rejected));
+    }
+    Ok(if sent.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::INPUT) })
+}
+
+fn send(admin: &Admin, topic: &str, input: impl BufRead) -> anyhow::Result<Sent> {
+    let mut sent = Sent { topic: topic.to_owned(), ..Sent::default() };
+    let mut body = Vec::new();
+    // The lines of the input that the lines of the body are.
+    let mut numbers = Vec::new();
+    for (index, line) in input.split(b'\n').enumerate() {
+        let line = line.context("cannot read the input")?;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        body.extend_from_slice(&line);
+        body.push(b'\n');
+        numbers.push(index as u64 + 1);
+        if numbers.len() == LINES || body.len() >= BYTES {
+            flush(admin, &mut body, &mut numbers, &mut sent)?;
+        }
+    }
+    flush(admin, &mut body, &mut numbers, &mut sent)?;
+    Ok(sent)
+}
+
+fn flush(admin: &Admin, body: &mut Vec<u8>, numbers: &mut Vec<u64>, sent: &mut Sent) -> anyhow::Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let answer: Answer = admin.post(&format!("/api/v1/events/{}", sent.topic), "application/x-ndjson", body)?;
+    for result in answer.results {
+        if result.status == "accepted" {
+            sent.accepted += 1;
+            continue;
+        }
+        sent.rejected += 1;
+        let line = usize::try_from(result.line).ok().and_then(|line| numbers.get(line.wrapping_sub(1)));
+        let error = result.error.map_or_else(String::new, |e| match e.path {
+            Some(path) => format!("{path}: {}", e.detail),
+            None => e.detail,
+        });
+        sent.errors.push(format!("line {}: {error}", line.copied().unwrap_or(result.line)));
+    }
+    body.clear();
+    numbers.clear();
+    Ok(())
+}

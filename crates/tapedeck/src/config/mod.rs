@@ -1,0 +1,135 @@
+//! The effective config: the defaults, the file over them, the environment over
+//! both, and what is wrong with them together.
+//!
+//! Not here: what a section means, which its role or crate says.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use tapedeck_api::{ApiConfig, WsConfig};
+use tapedeck_flow::config::DeliveryConfig;
+use tapedeck_roles::{
+    forward_test::{
+        BrokerSetup, SourceInfo,
+        config::{BrokerConfig, EssConfig, RiskConfig, SessionConfig},
+    },
+    instruments::Instrument,
+    market::{
+        self,
+        config::{MarketConfig, SourceConfig},
+    },
+    strategy::{Strategies, StrategyConfig},
+};
+
+mod load;
+
+pub(crate) use load::load;
+
+/// Everything that can be configured; see `default.toml` for each key's reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) data: DataConfig,
+    pub(crate) log: LogConfig,
+    pub(crate) store: StoreConfig,
+    pub(crate) api: ApiConfig,
+    pub(crate) ws: WsConfig,
+    pub(crate) delivery: DeliveryConfig,
+    pub(crate) market: MarketConfig,
+    pub(crate) broker: BrokerConfig,
+    pub(crate) risk: RiskConfig,
+    pub(crate) ess: EssConfig,
+    #[serde(default)]
+    pub(crate) sources: Vec<SourceConfig>,
+    #[serde(default)]
+    pub(crate) instruments: Vec<Instrument>,
+    #[serde(default)]
+    pub(crate) strategies: Vec<StrategyConfig>,
+    #[serde(default)]
+    pub(crate) sessions: Vec<SessionConfig>,
+}
+
+/// The `[data]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DataConfig {
+    pub(crate) dir: PathBuf,
+}
+
+/// The `[log]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    pub(crate) max_record_bytes: usize,
+    pub(crate) max_topic_bytes: u64,
+    pub(crate) compression: Compression,
+    pub(crate) session_timeout_ms: u64,
+}
+
+/// How batches lie on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compression {
+    None,
+    Lz4,
+}
+
+/// The `[store]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreConfig {
+    pub(crate) busy_timeout_ms: u64,
+    pub(crate) retention_days: RetentionDays,
+}
+
+/// Days that each table keeps its rows from their ingest; 0 keeps for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionDays {
+    pub(crate) exec_reports: u64,
+    pub(crate) risk_metrics: u64,
+    pub(crate) alerts: u64,
+    pub(crate) signals: u64,
+}
+
+impl Config {
+    /// What is wrong with the sections together, each line with its remedy.
+    pub(crate) fn check(&self) -> Vec<String> {
+        let mut wrong = market::check(&self.market, &self.sources);
+        let (_, compilations) = Strategies::compile(&self.strategies);
+        for compilation in compilations {
+            let id = &compilation.strategy_id;
+            wrong.extend(compilation.diagnostics.iter().map(|text| format!("strategies `{id}`: {text}")));
+        }
+        for strategy in &self.strategies {
+            if !self.sessions.iter().any(|session| session.id == strategy.session_id) {
+                wrong.push(format!(
+                    "strategies `{}`: session_id `{}` is no session; add `[[sessions]]` with that id",
+                    strategy.id, strategy.session_id
+                ));
+            }
+        }
+        wrong.extend(self.broker_setup().check());
+        if self.delivery.batch_max_records == 0 {
+            wrong.push("delivery.batch_max_records must be at least 1".into());
+        }
+        wrong
+    }
+
+    /// What the paper broker is made of.
+    pub(crate) fn broker_setup(&self) -> BrokerSetup {
+        let source = |source: &SourceConfig| SourceInfo {
+            id: source.id.clone(),
+            venue: source.venue.clone(),
+            volume_unit: source.volume_unit,
+        };
+        BrokerSetup {
+            sessions: self.sessions.clone(),
+            instruments: self.instruments.clone(),
+            broker: self.broker.clone(),
+            risk: self.risk.clone(),
+            ess: self.ess.clone(),
+            sources: self.sources.iter().map(source).collect(),
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The parts put together: a data folder with its log and store, the roles on
+//! their threads, the api, and the way to an orderly end.
+//!
+//! Not here: what the roles do, and the commands that use a deck.
+
+use std::{
+    fs::{File, TryLockError},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tapedeck_api::{Deps, Server};
+use tapedeck_contracts::catalogue::Catalogue;
+use tapedeck_flow::{Failure, Gauges, Phase, Stop};
+use tapedeck_log::{
+    Log, TopicConfig,
+    embedded::{EmbeddedConfig, EmbeddedLog},
+};
+use tapedeck_roles::{Context, forward_test, market, recorder, strategy};
+use tapedeck_store::{
+    Retention, Store,
+    sqlite::{SqliteConfig, SqliteStore},
+};
+
+use crate::{
+    cli::Role,
+    config::{Compression, Config},
+    exit,
+};
+
+/// Names the process that holds the folder, for the command line.
+const ADDRESS_FILE: &str = "address";
+/// Held while a process works in the folder.
+const LOCK_FILE: &str = "tapedeck.lock";
+/// What cursors are signed with.
+const CURSOR_KEY_FILE: &str = "cursor.key";
+
+/// A data folder that this process holds.
+pub(crate) struct Folder {
+    dir: PathBuf,
+    _lock: File,
+}
+
+/// A folder, or the address of who holds it.
+pub(crate) enum Claim {
+    Ours(Folder),
+    /// Somebody else's; with its address, where it serves one.
+    Taken(Option<String>),
+}
+
+impl Folder {
+    /// Takes the folder, making it where it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written.
+    pub(crate) fn claim(dir: &Path) -> anyhow::Result<Claim> {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make the data folder {}", dir.display()))?;
+        let path = dir.join(LOCK_FILE);
+        let lock = File::options().create(true).append(true).open(&path);
+        let lock = lock.with_context(|| format!("cannot write {}: give another folder with --data", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Claim::Ours(Self { dir: dir.to_owned(), _lock: lock })),
+            Err(TryLockError::WouldBlock) => {
+                let address = std::fs::read_to_string(dir.join(ADDRESS_FILE)).ok();
+                Ok(Claim::Taken(address.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())))
+            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
+    }
+
+    /// Takes the folder, or says who has it.
+    ///
+    /// # Errors
+    /// Somebody has it.
+    pub(crate) fn claim_alone(dir: &Path) -> anyhow::Result<Self> {
+        match Self::claim(dir)? {
+            Claim::Ours(folder) => Ok(folder),
+            Claim::Taken(address) => Err(exit::folder(format!(
+                "another tapedeck works in {}{}: stop it, or give another folder with --data",
+                dir.display(),
+                address.map(|at| format!(" (at {at})")).unwrap_or_default()
+            ))),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn publish(&self, address: &str) -> anyhow::Result<()> {
+        std::fs::write(self.dir.join(ADDRESS_FILE), address).context("cannot write the folder's address")
+    }
+
+    /// The key of cursors: made once, so that a cursor outlives a restart.
+    fn cursor_key(&self) -> anyhow::Result<[u8; 32]> {
+        let path = self.dir.join(CURSOR_KEY_FILE);
+        if let Some(key) = std::fs::read(&path).ok().and_then(|bytes| bytes.try_into().ok()) {
+            return Ok(key);
+        }
+        let mut key = [0; 32];
+        for half in key.chunks_exact_mut(16) {
+            half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
+        }
+        let mut file = private_file(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        file.write_all(&key)?;
+        Ok(key)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Left behind, it only names a process that does not answer any more.
+        let _ = std::fs::remove_file(self.dir.join(ADDRESS_FILE));
+    }
+}
+
+fn private_file(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().create(true).truncate(true).write(true).mode(0o600).open(path)
+}
+
+/// A role at work.
+struct Running {
+    role: Role,
+    gauges: Arc<Gauges>,
+    thread: JoinHandle<()>,
+}
+
+/// A folder with its log and store open, and what runs on them.
+pub(crate) struct Deck {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) stop: Stop,
+    running: Vec<Running>,
+    server: Option<Server>,
+    // Last, so that the folder is given back when all else is closed.
+    folder: Folder,
+}
+
+impl Deck {
+    /// Opens log and store in a folder, and makes the catalogue's topics.
+    ///
+    /// # Errors
+    /// The folder's files are damaged, too new, or cannot be written.
+    pub(crate) fn open(folder: Folder, config: &Config, stop: Stop) -> anyhow::Result<Self> {
+        let embedded = EmbeddedConfig {
+            max_record_bytes: config.log.max_record_bytes,
+            max_topic_bytes: config.log.max_topic_bytes,
+            compress: config.log.compression == Compression::Lz4,
+            session_timeout: Duration::from_millis(config.log.session_timeout_ms),
+            ..EmbeddedConfig::default()
+        };
+        let log: Arc<dyn Log> = EmbeddedLog::open(folder.dir(), embedded).map_err(exit::folder)?;
+        let sqlite = SqliteConfig { busy_timeout: Duration::from_millis(config.store.busy_timeout_ms) };
+        let store: Arc<dyn Store> = SqliteStore::open(&folder.dir().join("store.db"), sqlite).map_err(exit::folder)?;
+        log.create_topics(&catalogue_topics(config)).map_err(exit::folder)?;
+        Ok(Self { log, store, stop, running: Vec::new(), server: None, folder })
+    }
+
+    /// Starts roles, each on a thread of its own; the api last, so that it can
+    /// tell how the others stand.
+    ///
+    /// # Errors
+    /// The api cannot listen.
+    pub(crate) fn start(&mut self, config: &Config, roles: &[Role], mode: Mode) -> anyhow::Result<()> {
+        for role in roles.iter().copied().filter(|role| *role != Role::Api) {
+            self.spawn(role, config, mode)?;
+        }
+        if roles.contains(&Role::Recorder) {
+            let (store, stop, rules) = (Arc::clone(&self.store), self.stop.clone(), retention(config));
+            std::thread::Builder::new()
+                .name("retention".into())
+                .spawn(move || recorder::run_retention(&*store, &rules, &stop))?;
+        }
+        if roles.contains(&Role::Api) {
+            self.serve(config)?;
+        }
+        Ok(())
+    }
+
+    /// Serves the api.
+    ///
+    /// # Errors
+    /// The address is taken, or not ours to listen on.
+    pub(crate) fn serve(&mut self, config: &Config) -> anyhow::Result<()> {
+        let deps = Deps {
+            log: Arc::clone(&self.log),
+            store: Arc::clone(&self.store),
+            instruments: config.instruments.iter().map(|instrument| instrument_info(instrument, config)).collect(),
+            roles: self.running.iter().map(|r| (r.role.name().to_owned(), Arc::clone(&r.gauges))).collect(),
+            cursor_key: self.folder.cursor_key()?,
+            stop: self.stop.clone(),
+        };
+        let server = tapedeck_api::serve(deps, config.api.clone(), config.ws.clone()).map_err(exit::input)?;
+        self.folder.publish(&format!("http://{}", server.addr()))?;
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Where the api listens.
+    pub(crate) fn url(&self) -> Option<String> {
+        self.server.as_ref().map(|server| format!("http://{}", server.addr()))
+    }
+
+    /// The gauges of a role that runs here.
+    pub(crate) fn gauges(&self, role: Role) -> Option<&Gauges> {
+        self.running.iter().find(|running| running.role == role).map(|running| &*running.gauges)
+    }
+
+    /// The first role that failed or cannot go on, and why.
+    pub(crate) fn trouble(&self) -> Option<(Role, String)> {
+        self.running.iter().find_map(|running| match running.gauges.phase() {
+            Phase::Failed(why) | Phase::Blocked(why) => Some((running.role, why)),
+            _ => None,
+        })
+    }
+
+    /// The first role that ended with an error, and why.
+    pub(crate) fn failed(&self) -> Option<(Role, String)> {
+        self.running.iter().find_map(|running| match running.gauges.phase() {
+            Phase::Failed(why) => Some((running.role, why)),
+            _ => None,
+        })
+    }
+
+    /// Asks all to stop and waits: each takes no more, makes visible what it
+    /// handled, and leaves.
+    pub(crate) fn shut_down(mut self) {
+        self.stop.request();
+        for running in self.running.drain(..) {
+            let _ = running.thread.join();
+        }
+        if let Some(server) = self.server.take() {
+            server.join();
+        }
+    }
+
+    fn spawn(&mut self, role: Role, config: &Config, mode: Mode) -> anyhow::Result<()> {
+        let gauges = Arc::new(Gauges::default());
+        let context = Context {
+            log: Arc::clone(&self.log),
+            stop: self.stop.clone(),
+            member: format!("{}-{}", role.name(), std::process::id()),
+            gauges: Arc::clone(&gauges),
+        };
+        let work = work_of(role, context, config, Arc::clone(&self.store), mode);
+        let (own, stop) = (Arc::clone(&gauges), self.stop.clone());
+        let thread = std::thread::Builder::new().name(role.name().into()).spawn(move || {
+            match work() {
+                // A role that is blocked says why until the end.
+                Ok(()) if matches!(own.phase(), Phase::Blocked(_)) => {}
+                Ok(()) => own.set_phase(Phase::Stopped),
+                Err(failure) => {
+                    tracing::error!(role = role.name(), "{failure}");
+                    own.set_phase(Phase::Failed(failure.to_string()));
+                    // A role that cannot go on must be seen: the process ends, and says why.
+                    stop.request();
+                }
+            }
+        })?;
+        self.running.push(Running { role, gauges, thread });
+        Ok(())
+    }
+}
+
+/// Whether roles wait for each other as long as it takes (a replay), or as long
+/// as a live market allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Live,
+    Replay,
+}
+
+type Work = Box<dyn FnOnce() -> Result<(), Failure> + Send>;
+
+fn work_of(role: Role, context: Context, config: &Config, store: Arc<dyn Store>, mode: Mode) -> Work {
+    let config = config.clone();
+    match role {
+        Role::Market => Box::new(move || market::run(&context, &config.market, &config.sources, &Arc::default())),
+        Role::Strategy => Box::new(move || strategy::shell::run(context, config.strategies, config.delivery)),
+        Role::ForwardTest => Box::new(move || {
+            let join = forward_test::shell::JoinConfig {
+                join_wait_ms: config.broker.join_wait_ms,
+                batch_max_events: config.broker.batch_max_events,
+                replay: mode == Mode::Replay,
+                strategies: !config.strategies.is_empty(),
+            };
+            forward_test::shell::run(context, config.broker_setup(), join)
+        }),
+        Role::Recorder => Box::new(move || recorder::run(context, store, config.delivery)),
+        Role::Api => Box::new(|| Ok(())),
+    }
+}
+
+fn catalogue_topics(config: &Config) -> Vec<TopicConfig> {
+    let bytes = (config.log.max_topic_bytes > 0).then_some(config.log.max_topic_bytes);
+    let topic = |topic: &tapedeck_contracts::catalogue::Topic| TopicConfig {
+        name: topic.name.as_str().into(),
+        partitions: topic.partitions,
+        retention: (topic.retention_hours > 0).then(|| Duration::from_secs(topic.retention_hours * 3600)),
+        retention_bytes: bytes,
+        delete: topic.delete,
+        compact: topic.compact,
+    };
+    Catalogue::get().topics().map(topic).collect()
+}
+
+fn retention(config: &Config) -> Vec<Retention> {
+    let days = &config.store.retention_days;
+    [
+        ("exec_reports", days.exec_reports),
+        ("risk_metrics", days.risk_metrics),
+        ("alerts", days.alerts),
+        ("signals", days.signals),
+    ]
+    .into_iter()
+    .filter(|(_, days)| *days > 0)
+    .map(|(table, days)| Retention { table: table.into(), keep: Duration::from_secs(days * 86_400) })
+    .collect()
+}
+
+fn instrument_info(
+    instrument: &tapedeck_roles::instruments::Instrument,
+    config: &Config,
+) -> tapedeck_api::InstrumentInfo {
+    tapedeck_api::InstrumentInfo {
+        venue: instrument.venue.clone(),
+        symbol: instrument.symbol.clone(),
+        quote_currency: instrument.quote_currency.clone(),
+        tick: instrument.tick,
+        lot: instrument.lot,
+        margin_rate: instrument.margin_rate.unwrap_or(config.risk.margin_rate),
+    }
+}

@@ -1,0 +1,113 @@
+//! A replay: a file through the very roles and log of `up`, until everything has
+//! settled, and one object that says what came of it.
+//!
+//! The folder remembers what was replayed into it (`replay.json`): the same
+//! command continues or prints the same object, another one is refused.
+//!
+//! Not here: reading the file (the market role's), and the roles.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cli::{ReplayArgs, Role},
+    config::Config,
+    deck::{Deck, Folder, Mode},
+    exit,
+};
+
+mod outcome;
+mod plan;
+mod settle;
+
+pub(crate) use outcome::Outcome;
+pub(crate) use plan::{SOURCE, plan};
+
+/// The roles of a replay: all that make or keep executions. The api, monitors and
+/// reminders are off.
+pub(crate) const ROLES: [Role; 4] = [Role::Market, Role::Strategy, Role::ForwardTest, Role::Recorder];
+
+/// What a folder was replayed from, and what came of it once it was done.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    /// Everything that the executions depend on; the speed is not among it.
+    settings: serde_json::Value,
+    outcome: Option<Outcome>,
+}
+
+/// Runs the replay, or goes on with it.
+///
+/// # Errors
+/// The folder holds another replay; a role cannot go on; somebody asked to stop.
+pub(crate) fn run(
+    config: &Config,
+    folder: Folder,
+    args: &ReplayArgs,
+    seen: &mut dyn FnMut(&Deck),
+) -> anyhow::Result<Outcome> {
+    let path = folder.dir().join("replay.json");
+    let dir = folder.dir().to_owned();
+    let settings = plan::settings(config, args)?;
+    let mut manifest = read(&path)?;
+    if let Some(found) = &manifest {
+        if let Some(difference) = plan::difference(&found.settings, &settings) {
+            return Err(exit::input(format!(
+                "{} holds a replay of another file or setting ({difference}): give another folder with --data",
+                dir.display()
+            )));
+        }
+        if let Some(outcome) = manifest.as_mut().and_then(|found| found.outcome.take()) {
+            return Ok(outcome);
+        }
+    } else if dir.join("log.db").exists() {
+        return Err(exit::input(format!(
+            "{} is a data folder of `up`, and a replay would mix with it: give another folder with --data",
+            dir.display()
+        )));
+    }
+    let continued = manifest.is_some();
+    let mut manifest = Manifest { settings, outcome: None };
+    write(&path, &manifest)?;
+
+    let stop = tapedeck_flow::Stop::new();
+    crate::commands::stop_on_signals(&stop)?;
+    let started = Instant::now();
+    let mut deck = Deck::open(folder, config, stop)?;
+    deck.start(config, &ROLES, Mode::Replay)?;
+    let settled = settle::wait(&deck, SOURCE, seen);
+    let events = match settled {
+        Ok(events) => events,
+        Err(error) => {
+            deck.shut_down();
+            return Err(error);
+        }
+    };
+    let elapsed = started.elapsed();
+    let outcome = outcome::of(&deck, events, elapsed, continued, &dir);
+    deck.shut_down();
+    manifest.outcome = Some(outcome?);
+    write(&path, &manifest)?;
+    Ok(manifest.outcome.expect("it was just put there"))
+}
+
+fn read(path: &Path) -> anyhow::Result<Option<Manifest>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
+            format!("{} is not what a replay writes: give another folder with --data", path.display())
+        })?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// Whole or not at all, also when the process is killed in the middle.
+fn write(path: &Path, manifest: &Manifest) -> anyhow::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    serde_json::to_writer_pretty(&mut file, manifest)?;
+    file.as_file().sync_all()?;
+    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}

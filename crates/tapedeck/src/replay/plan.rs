@@ -1,0 +1,149 @@
+//! What a replay runs: the config's strategies and sessions, or the documented
+//! default, on one source made of the files.
+//!
+//! Not here: running it.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufReader, Read},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tapedeck_roles::market::config::{SourceConfig, Speed};
+
+use crate::{cli::ReplayArgs, config::Config, exit};
+
+/// The source that a replay's events are numbered by.
+pub(crate) const SOURCE: &str = "replay";
+
+/// What is replayed where the config has no strategies: see docs/replay.md.
+const DEFAULTS: &str = r#"
+[[strategies]]
+id = "sma-crossover"
+kind = "sma_crossover"
+session_id = "replay"
+fast = 10
+slow = 30
+
+[[strategies]]
+id = "rsi-mean-reversion"
+kind = "rsi_mean_reversion"
+session_id = "replay"
+period = 14
+
+[[strategies]]
+id = "breakout"
+kind = "breakout"
+session_id = "replay"
+entry_bars = 20
+exit_bars = 10
+
+[[sessions]]
+id = "replay"
+account = "REPLAY"
+market_source = "replay"
+"#;
+
+#[derive(serde::Deserialize)]
+struct Defaults {
+    strategies: Vec<tapedeck_roles::strategy::config::StrategyConfig>,
+    sessions: Vec<tapedeck_roles::forward_test::config::SessionConfig>,
+}
+
+/// The config of a replay.
+///
+/// # Errors
+/// Wrong flags; no currency known for the account.
+pub(crate) fn plan(mut config: Config, args: &ReplayArgs) -> anyhow::Result<Config> {
+    for file in &args.files {
+        File::open(file).map_err(|error| exit::input(format!("cannot read {}: {error}", file.display())))?;
+    }
+    config.sources = vec![source(args)?];
+    if config.strategies.is_empty() {
+        let defaults: Defaults = toml::from_str(DEFAULTS).expect("the default replay is part of this crate and tested");
+        config.strategies = defaults.strategies;
+        config.sessions = defaults.sessions;
+        let currency = currency(&config, args)?;
+        for session in &mut config.sessions {
+            session.currency.clone_from(&currency);
+        }
+    }
+    for session in &mut config.sessions {
+        SOURCE.clone_into(&mut session.market_source);
+        if let Some(currency) = &args.currency {
+            session.currency.clone_from(currency);
+        }
+    }
+    Ok(config)
+}
+
+fn source(args: &ReplayArgs) -> anyhow::Result<SourceConfig> {
+    let mut columns = BTreeMap::new();
+    for pair in &args.columns {
+        let (field, column) = pair.split_once('=').ok_or_else(|| {
+            exit::input(format!("--columns {pair}: expected FIELD=COLUMN, such as price=close or time=1"))
+        })?;
+        columns.insert(field.to_owned(), column.to_owned());
+    }
+    let value = json!({
+        "id": SOURCE, "kind": "file", "venue": args.venue, "volume_unit": args.volume_unit, "speed": args.speed,
+        "paths": args.files, "symbol": args.symbol, "columns": columns, "tz": args.tz, "time_format": args.time_format,
+        "bar_time": args.bar_time, "interval": args.interval,
+    });
+    let _: Speed = args.speed.clone().try_into().map_err(|error| exit::input(format!("--speed: {error}")))?;
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| exit::input(format!("--{}: {}", error.path().to_string().replace('_', "-"), error.inner())))
+}
+
+/// The symbol's quote currency from the instruments, else the flag's.
+fn currency(config: &Config, args: &ReplayArgs) -> anyhow::Result<String> {
+    let listed = config.instruments.iter().find(|i| Some(&i.symbol) == args.symbol.as_ref() && i.venue == args.venue);
+    listed.map(|instrument| instrument.quote_currency.clone()).or_else(|| args.currency.clone()).ok_or_else(|| {
+        exit::input(
+            "the account's currency is not known: give it with --currency (for BTCUSDT: --currency USDT), \
+             or list the symbol under [[instruments]] in a config",
+        )
+    })
+}
+
+/// Everything that the executions depend on.
+///
+/// # Errors
+/// A file cannot be read.
+pub(crate) fn settings(config: &Config, args: &ReplayArgs) -> anyhow::Result<Value> {
+    let mut sources = serde_json::to_value(&config.sources)?;
+    for source in sources.as_array_mut().into_iter().flatten() {
+        // How fast and from where it is read does not change what is in it.
+        for key in ["speed", "paths", "path"] {
+            source.as_object_mut().map(|source| source.remove(key));
+        }
+    }
+    let files: Vec<String> = args.files.iter().map(|file| sha256(file)).collect::<Result<_, _>>()?;
+    Ok(json!({
+        "files": files, "sources": sources, "instruments": config.instruments, "strategies": config.strategies,
+        "sessions": config.sessions, "broker": config.broker, "risk": config.risk, "ess": config.ess,
+    }))
+}
+
+/// The first setting that differs.
+pub(crate) fn difference(found: &Value, wanted: &Value) -> Option<String> {
+    let (found, wanted) = (found.as_object()?, wanted.as_object()?);
+    wanted.iter().find(|(key, value)| found.get(*key) != Some(value)).map(|(key, _)| format!("`{key}` differs"))
+}
+
+fn sha256(path: &Path) -> anyhow::Result<String> {
+    let mut file = BufReader::new(File::open(path).with_context(|| format!("cannot read {}", path.display()))?);
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let read = file.read(&mut buffer).with_context(|| format!("cannot read {}", path.display()))?;
+        if read == 0 {
+            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hash.update(&buffer[..read]);
+    }
+}

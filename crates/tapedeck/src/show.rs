@@ -1,0 +1,80 @@
+//! What people see: tables, one JSON value, complaints.
+//!
+//! Not here: what is in them.
+
+#![expect(clippy::print_stderr, reason = "this is the part that talks to a terminal")]
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+/// A table with a header; columns whose cells are all numbers stand to the right.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    let numeric =
+        |text: &String| text == "-" || text.replace([',', '.', '%', '-'], "").bytes().all(|b| b.is_ascii_digit());
+    for (index, _) in header.iter().enumerate() {
+        if !rows.is_empty()
+            && rows.iter().all(|row| row.get(index).is_some_and(numeric))
+            && let Some(column) = table.column_mut(index)
+        {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    out(&table.trim_fmt());
+}
+
+/// One JSON value.
+pub(crate) fn json(value: &impl Serialize) {
+    out(&serde_json::to_string_pretty(value).expect("what is shown is plain data"));
+}
+
+/// A line on stdout. A reader that went away (`| head`) ends the program quietly.
+pub(crate) fn out(text: &str) {
+    if writeln!(std::io::stdout().lock(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A line for a person, on stderr.
+pub(crate) fn say(text: &str) {
+    eprintln!("{text}");
+}
+
+/// An error with its causes.
+pub(crate) fn complain(error: &anyhow::Error) {
+    eprintln!("tapedeck: {error:#}");
+}
+
+/// Whether a progress bar would be seen.
+pub(crate) fn has_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// A number with its thousands apart.
+pub(crate) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!(super::thousands(0), "0");
+        assert_eq!(super::thousands(999), "999");
+        assert_eq!(super::thousands(1_234_567), "1,234,567");
+    }
+}

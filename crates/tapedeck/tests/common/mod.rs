@@ -1,0 +1,212 @@
+//! What the tests of the binary share: files of made-up prices, runs of the real
+//! program, and questions to its api.
+//!
+//! Not here: what is asserted.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+
+use std::{
+    fmt::Write as _,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+/// Nothing here takes so long unless it hangs; then the test must end, and say so.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub fn tapedeck(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tapedeck"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+pub fn run(args: &[&str]) -> Output {
+    tapedeck(args).output().unwrap()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs a command that must succeed, and reads the JSON it prints.
+pub fn json(args: &[&str]) -> Value {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}{}", stdout(&output), stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Waits until something is there.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A running `tapedeck up` (or demo), ended when dropped.
+pub struct Deck {
+    child: Option<Child>,
+    pub url: String,
+}
+
+impl Deck {
+    /// Starts the program and waits for the address it prints.
+    pub fn start(args: &[&str]) -> Self {
+        let mut all = vec!["--json"];
+        all.extend(args);
+        let mut child = tapedeck(&all)
+            .env("TAPEDECK_API_LISTEN", "127.0.0.1:0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut text = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let said: Value = loop {
+            if lines.read_line(&mut text).unwrap() == 0 {
+                let mut errors = String::new();
+                child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                panic!("{args:?} ended: {text}{errors}");
+            }
+            if let Ok(value) = serde_json::from_str(&text) {
+                break value;
+            }
+        };
+        let url = said["url"].as_str().unwrap_or_default().to_owned();
+        Self { child: Some(child), url }
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let (status, body) = self.ask(path);
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    pub fn ask(&self, path: &str) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let mut answer = agent.get(format!("{}{path}", self.url)).call().unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.body_mut().read_to_vec().unwrap()).unwrap_or(Value::Null))
+    }
+
+    pub fn post(&self, path: &str, content_type: &str, body: &str) -> (u16, Value) {
+        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+        let request = agent.post(format!("{}{path}", self.url)).header("content-type", content_type);
+        let mut answer = request.send(body).unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_slice(&answer.body_mut().read_to_vec().unwrap()).unwrap_or(Value::Null))
+    }
+
+    /// All items of a list, page by page.
+    pub fn all(&self, path: &str) -> Vec<Value> {
+        let mut items = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let page = self.get(&format!("{path}{separator}limit=1000{cursor}"));
+            items.extend(page["items"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return items,
+            }
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// `SIGTERM`, and the exit code.
+    pub fn terminate(mut self) -> i32 {
+        let mut child = self.child.take().unwrap();
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Deck {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Numbers that look random and are always the same.
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// A number below `n` (xorshift64*, Vigna 2016).
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+}
+
+/// One-minute bars of a random walk in cents, a CSV with a header; `symbols` take
+/// turns within each minute.
+pub fn bars(path: &Path, symbols: &[&str], minutes: u64, seed: u64) {
+    let mut dice = Dice::new(seed);
+    let mut close: Vec<u64> = symbols.iter().map(|_| 10_000 + dice.below(5_000)).collect();
+    let mut text = "timestamp,symbol,open,high,low,close,volume\n".to_owned();
+    let cents = |n: u64| format!("{}.{:02}", n / 100, n % 100);
+    for minute in 0..minutes {
+        for (index, symbol) in symbols.iter().enumerate() {
+            let open = close[index];
+            let next = (open + dice.below(61)).saturating_sub(30).max(100);
+            let (high, low) = (open.max(next) + dice.below(10), open.min(next) - dice.below(10));
+            let time = 1_700_000_040 + minute * 60;
+            writeln!(
+                text,
+                "{time},{symbol},{},{},{},{},{}",
+                cents(open),
+                cents(high),
+                cents(low),
+                cents(next),
+                1 + dice.below(500)
+            )
+            .unwrap();
+            close[index] = next;
+        }
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The real recordings, where they are; a test that needs them says that it was
+/// skipped where they are not.
+pub fn recording(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/market").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: {name} is not on this machine");
+    None
+}

@@ -1,0 +1,111 @@
+//! The rules of the house, checked: which crate may name which, which library
+//! has one home, and how a file begins.
+//!
+//! Not here: taste that clippy and rustfmt check.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn dependencies(manifest: &Path, table: &str) -> BTreeSet<String> {
+    let manifest: toml::Table = toml::from_str(&fs::read_to_string(manifest).unwrap()).unwrap();
+    manifest.get(table).and_then(toml::Value::as_table).into_iter().flat_map(toml::Table::keys).cloned().collect()
+}
+
+fn crates() -> BTreeMap<String, PathBuf> {
+    let dirs = fs::read_dir(root().join("crates")).unwrap();
+    dirs.map(|dir| dir.unwrap().path())
+        .map(|dir| (dir.file_name().unwrap().to_string_lossy().into_owned(), dir))
+        .collect()
+}
+
+#[test]
+fn crates_name_only_the_crates_that_the_map_allows() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("contracts", &[] as &[&str]),
+        ("log", &[]),
+        ("flow", &["contracts", "log"]),
+        ("store", &["contracts"]),
+        ("roles", &["contracts", "flow", "log", "store"]),
+        ("api", &["contracts", "flow", "log", "store"]),
+        ("tapedeck", &["api", "contracts", "flow", "log", "roles", "store"]),
+    ]);
+    for (name, dir) in crates() {
+        let allowed = allowed.get(name.as_str()).unwrap_or_else(|| panic!("crate `{name}` is not on the map"));
+        for dependency in dependencies(&dir.join("Cargo.toml"), "dependencies") {
+            if let Some(ours) = dependency.strip_prefix("tapedeck-") {
+                assert!(allowed.contains(&ours), "{name} may not depend on {ours}");
+            }
+        }
+    }
+}
+
+#[test]
+fn libraries_with_one_home_are_named_nowhere_else() {
+    let homes: [(&str, &[&str]); 5] = [
+        ("axum", &["api"]),
+        ("utoipa", &["api"]),
+        ("rusqlite", &["log", "store"]),
+        ("clap", &["tapedeck"]),
+        ("anyhow", &["tapedeck"]),
+    ];
+    for (name, dir) in crates() {
+        let named = dependencies(&dir.join("Cargo.toml"), "dependencies");
+        for (library, homes) in homes {
+            assert!(!named.contains(library) || homes.contains(&name.as_str()), "{name} may not name {library}");
+        }
+    }
+}
+
+#[test]
+fn contracts_do_no_io_and_read_no_clock() {
+    for file in sources(&root().join("crates/contracts/src")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for word in ["std::fs", "std::net", "SystemTime", "Instant::now", "Timestamp::now", "tokio"] {
+            assert!(!text.contains(word), "{} names {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_what_is_not_there() {
+    for (_, dir) in crates() {
+        for file in sources(&dir.join("src")) {
+            let text = fs::read_to_string(&file).unwrap();
+            let opening: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+            assert!(!opening.is_empty(), "{} does not open with what it is", file.display());
+            assert!(opening.contains("Not here"), "{} does not say what is not there", file.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_five_hundred_lines() {
+    for (_, dir) in crates() {
+        for file in sources(&dir) {
+            let lines = fs::read_to_string(&file).unwrap().lines().count();
+            assert!(lines <= 500, "{} has {lines} lines: find the rooms inside it", file.display());
+        }
+    }
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(dir) else { return found };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
