@@ -48,7 +48,7 @@ fn a_thousand_posted_lines_get_a_result_each_and_the_good_ones_are_fills_once() 
     assert_eq!((answer["accepted"].as_u64(), answer["rejected"].as_u64()), (Some(980), Some(20)));
     let results = answer["results"].as_array().unwrap();
     assert_eq!(results.len(), 1_000);
-    assert_eq!(results[49]["error"]["path"], "$.order.cum_qty", "{}", results[49]);
+    assert_eq!(results[49]["error"]["path"], "$.order.leaves_qty", "{}", results[49]);
     assert_eq!(results[99]["status"], "rejected");
     let fills = eventually("980 fills", || {
         let fills = deck.all("/api/fills");
@@ -116,7 +116,7 @@ fn the_command_line_works_on_a_folder_that_is_held_and_on_one_that_is_not() {
     let sent: Value = serde_json::from_slice(&held.stdout).unwrap();
     assert_eq!((sent["accepted"].as_u64(), sent["rejected"].as_u64()), (Some(980), Some(20)));
     assert_eq!(held.status.code(), Some(3));
-    assert!(sent["errors"][0].as_str().unwrap().starts_with("line 50: $.order.cum_qty"), "{}", sent["errors"][0]);
+    assert!(sent["errors"][0].as_str().unwrap().starts_with("line 50: $.order.leaves_qty"), "{}", sent["errors"][0]);
     let listed = json(&["topics", "list", "--json", "--data", data]);
     assert_eq!(deck.terminate(), 0);
     assert_eq!(listed, json(&["topics", "list", "--json", "--data", data]));

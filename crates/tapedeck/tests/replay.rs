@@ -132,7 +132,8 @@ fn up_fed_the_same_file_ends_with_the_digest_of_the_replay() {
     let wanted = replayed["fills"].as_u64().unwrap();
     assert!(wanted > 20);
     let fills = common::eventually("all fills", || {
-        let fills = deck.all("/api/fills?account=REPLAY");
+        // Without an account in the query, since it is there only with its first event.
+        let fills = deck.all("/api/fills");
         (fills.len() as u64 >= wanted).then_some(fills)
     });
     assert_eq!(digest(fills), replayed["digest"].as_str().unwrap());

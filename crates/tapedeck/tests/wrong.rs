@@ -36,7 +36,7 @@ fn a_wrong_config_is_refused_with_line_key_and_the_nearest() {
     refused(&["config", "check", "--config", &config], 3, &["strategies `a`", "session_id `nobody` is no session"]);
     let config = file(dir.path(), "open.toml", "[api]\nlisten = \"0.0.0.0:7380\"\n");
     let data = dir.path().join("data");
-    refused(&["up", "--config", &config, "--data", text(&data)], 3, &["0.0.0.0", "loopback"]);
+    refused(&["up", "--config", &config, "--data", text(&data)], 3, &["api.listen", "0.0.0.0:7380", "127.0.0.1"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use axum::{
 use serde::Serialize;
 use tapedeck_contracts::{
     Dec, Timestamp,
-    events::{Liquidity, OrderStatus, Side},
+    events::{ExecType, Liquidity, OrderStatus, Side},
 };
 use tapedeck_store::{FillRow, FillsQuery};
 use utoipa::{IntoParams, ToSchema};
@@ -97,6 +97,11 @@ pub(crate) struct FillItem<'a> {
     order_status: OrderStatus,
     decision_id: Option<&'a str>,
     strategy_id: Option<&'a str>,
+    /// The account's running number of executions; null where the venue gives none.
+    execution_number: Option<u64>,
+    /// TRADE, TRADE_CORRECT or TRADE_CANCEL.
+    #[schema(value_type = String)]
+    exec_type: ExecType,
 }
 
 /// A page of fills.
@@ -129,6 +134,8 @@ impl<'a> From<&'a FillRow> for FillItem<'a> {
             order_status: row.order_status,
             decision_id: row.decision_id.as_deref(),
             strategy_id: row.strategy_id.as_deref(),
+            execution_number: row.execution_number,
+            exec_type: row.exec_type,
         }
     }
 }

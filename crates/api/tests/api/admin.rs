@@ -49,7 +49,7 @@ fn groups_show_their_lag_and_can_be_moved() {
     assert!(group["lag_seconds"].as_f64().unwrap() >= 0.0);
 
     let target = "/api/admin/groups/mine/reset";
-    let dry = api.post(target, "application/json", r#"{"to":"start","dry_run":true}"#);
+    let dry = api.post(target, "application/json", r#"{"to":"earliest","dry_run":true}"#);
     assert_eq!(dry.json()["moved"][0]["after"], 0, "{}", dry.body);
     assert_eq!(api.log.committed("mine").unwrap()[0].next, 4, "a dry run changes nothing");
     let moved = api.post(target, "application/json", r#"{"to":2}"#).json();
@@ -58,7 +58,7 @@ fn groups_show_their_lag_and_can_be_moved() {
         json!([{ "topic": "alerts.v1", "partition": place.partition, "before": 4, "after": 2 }])
     );
     assert_eq!(api.log.committed("mine").unwrap()[0].next, 2);
-    api.post(target, "application/json", r#"{"to":"end"}"#);
+    api.post(target, "application/json", r#"{"to":"latest"}"#);
     assert_eq!(api.log.committed("mine").unwrap()[0].next, 5);
     let audit = api.get("/api/admin/records?topic=audit-logs").json();
     assert_eq!(audit["items"][0]["value"]["data"]["action"], "groups.reset");
@@ -70,15 +70,15 @@ fn a_reset_that_would_do_harm_is_refused() {
     post_alerts(&api, 1..=1);
     let reset =
         |group: &str, body: &str| api.post(&format!("/api/admin/groups/{group}/reset"), "application/json", body);
-    assert_eq!(reset("tapedeck.recorder", r#"{"to":"start"}"#).status, 409);
-    let state = reset("tapedeck.forward-test", r#"{"to":"start"}"#);
+    assert_eq!(reset("tapedeck.recorder", r#"{"to":"earliest"}"#).status, 409);
+    let state = reset("tapedeck.forward-test", r#"{"to":"earliest"}"#);
     assert!(state.status == 409 && state.body.contains("with_state"), "{}", state.body);
-    assert_eq!(reset("nobody", r#"{"to":"start"}"#).status, 404);
+    assert_eq!(reset("nobody", r#"{"to":"earliest"}"#).status, 404);
     assert_eq!(reset("mine", r#"{"to":"soon","topic":"alerts.v1"}"#).status, 422);
     assert_eq!(reset("mine", r#"{"to":99,"topic":"alerts.v1"}"#).status, 422);
-    assert_eq!(reset("mine", r#"{"to":"start","topics":"alerts.v1"}"#).status, 422);
+    assert_eq!(reset("mine", r#"{"to":"earliest","topics":"alerts.v1"}"#).status, 422);
     let _member = api.log.join("busy", "m1", &["alerts.v1".into()]).unwrap();
-    let busy = reset("busy", r#"{"to":"start","topic":"alerts.v1"}"#);
+    let busy = reset("busy", r#"{"to":"earliest","topic":"alerts.v1"}"#);
     assert!(busy.status == 409 && busy.body.contains("members"), "{}", busy.body);
 }
 
@@ -104,7 +104,7 @@ fn records_are_read_page_by_page_from_a_place_or_a_time() {
         answer.json()["items"].as_array().unwrap().len()
     };
     assert_eq!(count(&format!("partition={place}&from=3")), 2);
-    assert_eq!(count("from=end"), 0);
+    assert_eq!(count("from=latest"), 0);
     assert_eq!(count("from=2020-01-01T00:00:00Z"), 5);
     assert_eq!(count("from=2100-01-01T00:00:00Z"), 0);
 }
@@ -113,7 +113,7 @@ fn records_are_read_page_by_page_from_a_place_or_a_time() {
 fn following_waits_for_the_first_record() {
     let api = Running::start();
     std::thread::scope(|threads| {
-        let answer = threads.spawn(|| api.get("/api/admin/records?topic=alerts.v1&from=end&follow=true").json());
+        let answer = threads.spawn(|| api.get("/api/admin/records?topic=alerts.v1&from=latest&follow=true").json());
         // Posted until the reader, which began at the end as of its start, sees one.
         let mut n = 1;
         while !answer.is_finished() {

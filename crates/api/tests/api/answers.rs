@@ -19,7 +19,8 @@ fn fills_come_newest_first_with_decimals_as_strings() {
             "timestamp": "2025-10-21T14:30:02.123456Z", "account": "ACC-1", "venue": "BINANCE", "symbol": "BTCUSDT",
             "side": "BUY", "quantity": "0.5", "price": "95000", "liquidity": "TAKER", "commission": "19",
             "currency": "USDT", "slippage_bps": 0.5, "realized_pnl": "0", "order_id": "O2", "client_order_id": "C2",
-            "order_status": "FILLED", "decision_id": null, "strategy_id": "sma-crossover"
+            "order_status": "FILLED", "decision_id": null, "strategy_id": "sma-crossover",
+            "execution_number": 2, "exec_type": "TRADE"
         })
     );
     assert_eq!(body["items"][0]["realized_pnl"], "12.3");

@@ -1,4 +1,6 @@
 //! What the tests of this role share: configs, files, and the shared data.
+//!
+//! Not here: tests.
 
 use std::{
     io::Write,

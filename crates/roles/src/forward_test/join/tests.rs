@@ -1,4 +1,6 @@
 //! What the join promises, over any timing of partitions, strategies, restarts.
+//!
+//! Not here: what other files' tests hold.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,7 @@
 //! The role on a real log: whatever fails or dies in between, what is visible at
 //! the end is what an undisturbed run makes visible.
+//!
+//! Not here: what other files' tests hold.
 
 use std::{
     collections::BTreeMap,

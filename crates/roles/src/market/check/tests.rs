@@ -1,4 +1,6 @@
 //! What the check of sources says.
+//!
+//! Not here: what other files' tests hold.
 
 use super::*;
 use crate::market::testing::{file_source, generator_source};

@@ -1,4 +1,6 @@
 //! Files of every form that is read, and what every mistake in one gets.
+//!
+//! Not here: what other files' tests hold.
 
 use std::path::Path;
 

@@ -1,4 +1,6 @@
 //! The generator: the same digits for ever, and markets that look like some.
+//!
+//! Not here: what other files' tests hold.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,7 @@
 //! The role over the embedded log: numbers without gaps, whatever is killed
 //! when.
+//!
+//! Not here: what other files' tests hold.
 
 use std::{
     path::Path,
