@@ -122,6 +122,12 @@ fn the_command_line_works_on_a_folder_that_is_held_and_on_one_that_is_not() {
     assert_eq!(listed, json(&["topics", "list", "--json", "--data", data]));
     let lag = json(&["groups", "lag", "tapedeck.recorder", "--json", "--data", data]);
     assert_eq!(lag["lag_records"], 0, "{lag}");
+    let all = json(&["groups", "lag", "--json", "--data", data]);
+    assert!(all.as_array().unwrap().iter().any(|group| group["group"] == "tapedeck.forward-test"), "{all}");
+    for what in [["groups", "list"], ["groups", "lag"], ["topics", "list"]] {
+        let table = run(&[what[0], what[1], "--data", data]);
+        assert!(table.status.success() && stdout(&table).lines().count() > 2, "{what:?}: {}", stderr(&table));
+    }
     let alone = run(&["produce", "exec.reports.v1", text(&file), "--json", "--data", data]);
     assert_eq!(serde_json::from_slice::<Value>(&alone.stdout).unwrap()["accepted"], 980);
 }

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use tapedeck_contracts::Timestamp;
 use tapedeck_flow::Stop;
 
 use super::{checked, stop_on_signals, up};
@@ -77,13 +78,15 @@ pub(super) fn run(config: Config, args: &DemoArgs, json: bool) -> anyhow::Result
             "tapedeck demo: a generated market at {} into every role, kept in {}\n\n\
              open or curl:\n  \
              {url}/api/fills?limit=5\n  \
-             {url}/api/pnl?interval=1s\n  \
+             {url}/api/pnl?interval=1s&from={}\n  \
              {url}/api/positions/latest\n  \
              {url}/api/metrics/symbols\n  \
              {url}/docs\n\n\
              Ctrl-C ends it; the same command goes on where it was.",
             args.speed,
-            config.data.dir.display()
+            config.data.dir.display(),
+            // The market of a first run begins now.
+            Timestamp::from_millis(jiff::Timestamp::now().as_millisecond() - 60_000),
         ));
     }
     up::watch(deck)

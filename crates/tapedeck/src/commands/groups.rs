@@ -34,7 +34,8 @@ struct GroupMember {
 struct GroupPartition {
     topic: String,
     partition: u32,
-    next: u64,
+    /// None where nothing was committed yet.
+    next: Option<u64>,
     end: u64,
     lag_records: u64,
     lag_seconds: f64,
@@ -107,7 +108,7 @@ fn lag<'a>(groups: impl Iterator<Item = &'a Group>) {
                     group.group.clone(),
                     p.topic.clone(),
                     p.partition.to_string(),
-                    p.next.to_string(),
+                    p.next.map_or_else(|| "-".into(), |next| next.to_string()),
                     p.end.to_string(),
                     show::thousands(p.lag_records),
                     seconds(p.lag_seconds),

@@ -1,0 +1,34 @@
+//! What `--help` says, kept so that a change of it is seen and meant.
+//!
+//! Not here: what the commands do.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
+mod common;
+
+#[test]
+fn the_help_of_every_command_is_the_one_that_was_reviewed() {
+    let commands: [&[&str]; 14] = [
+        &[],
+        &["up"],
+        &["demo"],
+        &["replay"],
+        &["config"],
+        &["config", "show"],
+        &["topics"],
+        &["topics", "describe"],
+        &["groups"],
+        &["groups", "lag"],
+        &["groups", "reset"],
+        &["produce"],
+        &["consume"],
+        &["bench"],
+    ];
+    for command in commands {
+        let mut args = command.to_vec();
+        args.push("--help");
+        let output = common::run(&args);
+        assert!(output.status.success());
+        insta::assert_snapshot!(format!("help_{}", command.join("_")), common::stdout(&output));
+    }
+}
