@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use crate::{Result, StoreError};
 
@@ -33,7 +33,7 @@ pub(super) fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connect
         "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; \
          PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 134217728;",
     )?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&conn)?;
     migrate(&mut conn).map_err(|error| located(path, error))?;
     Ok(conn)
 }
@@ -46,7 +46,7 @@ pub(super) fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Connect
     // 16 MB each: a page of answers touches some hundred pages. The rest comes from the
     // system's cache through the mapping, without a copy.
     conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA mmap_size = 1073741824;")?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    keep_plans(&conn)?;
     Ok(conn)
 }
 
@@ -69,6 +69,14 @@ fn use_wal(conn: &Connection, busy_timeout: Duration) -> Result<()> {
             },
         }
     }
+}
+
+/// A plan never depends on what is bound: without this, SQLite plans a statement
+/// anew whenever a value of it changes, which costs more than most queries.
+fn keep_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
 }
 
 /// Brings the tables to this version. The write lock makes two openers take
