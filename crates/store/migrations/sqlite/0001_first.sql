@@ -1,7 +1,8 @@
--- Decimals are TEXT, exact. Times are microseconds since the epoch (`_us`), ingest
--- times milliseconds (`_ms`). `place` is partition * 2^48 + offset: one integer that
--- sorts as (partition, offset). Names that repeat in every row are numbers of `names`;
--- symbol 0 is the whole account. Ids are 16 bytes where they are UUIDs, else TEXT.
+-- Decimals are exact: an INTEGER of 10^-8 where that holds them, else TEXT. Times are
+-- microseconds since the epoch (`_us`), ingest times milliseconds (`_ms`). `place` is
+-- partition * 2^48 + offset: one integer that sorts as (partition, offset). Names that
+-- repeat in every row are numbers of `names`; symbol 0 is the whole account. Ids are
+-- 16 bytes where they are UUIDs, else TEXT.
 
 CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 
@@ -27,11 +28,11 @@ CREATE TABLE exec_reports (
     account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL, strategy INTEGER,
     exec_type INTEGER NOT NULL, event_id ANY NOT NULL, decision_id ANY,
     order_id ANY NOT NULL, client_order_id ANY NOT NULL, side INTEGER NOT NULL, order_type INTEGER NOT NULL,
-    quantity TEXT NOT NULL, limit_price TEXT, time_in_force INTEGER NOT NULL, status INTEGER NOT NULL,
-    cum_qty TEXT NOT NULL, leaves_qty TEXT NOT NULL, avg_px TEXT,
-    fill_id ANY, execution_number INTEGER, last_qty TEXT, last_px TEXT, liquidity INTEGER, ref_fill_id ANY,
-    commission TEXT NOT NULL, currency INTEGER NOT NULL, slippage_bps REAL,
-    realized TEXT NOT NULL, unrealized TEXT NOT NULL, reason TEXT
+    quantity ANY NOT NULL, limit_price ANY, time_in_force INTEGER NOT NULL, status INTEGER NOT NULL,
+    cum_qty ANY NOT NULL, leaves_qty ANY NOT NULL, avg_px ANY,
+    fill_id ANY, execution_number INTEGER, last_qty ANY, last_px ANY, liquidity INTEGER, ref_fill_id ANY,
+    commission ANY NOT NULL, currency INTEGER NOT NULL, slippage_bps REAL,
+    realized ANY NOT NULL, unrealized ANY NOT NULL, reason TEXT
 ) STRICT;
 CREATE INDEX fills_time ON exec_reports (time_us, place) WHERE fill_id IS NOT NULL;
 CREATE INDEX fills_account ON exec_reports (account, time_us, place) WHERE fill_id IS NOT NULL;
@@ -50,8 +51,8 @@ CREATE TABLE orders (
     account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL, order_id ANY NOT NULL,
     time_us INTEGER NOT NULL, place INTEGER NOT NULL, ingested_ms INTEGER NOT NULL, created_us INTEGER NOT NULL,
     open INTEGER NOT NULL, client_order_id ANY NOT NULL, side INTEGER NOT NULL, order_type INTEGER NOT NULL,
-    quantity TEXT NOT NULL, limit_price TEXT, time_in_force INTEGER NOT NULL, status INTEGER NOT NULL,
-    cum_qty TEXT NOT NULL, leaves_qty TEXT NOT NULL, avg_px TEXT, decision_id ANY, strategy INTEGER,
+    quantity ANY NOT NULL, limit_price ANY, time_in_force INTEGER NOT NULL, status INTEGER NOT NULL,
+    cum_qty ANY NOT NULL, leaves_qty ANY NOT NULL, avg_px ANY, decision_id ANY, strategy INTEGER,
     UNIQUE (account, venue, symbol, order_id)
 ) STRICT;
 CREATE INDEX orders_time ON orders (time_us, place);
@@ -66,37 +67,37 @@ CREATE INDEX orders_closed ON orders (ingested_ms) WHERE open = 0;
 -- Sums since the account's start; the curve holds them as they stood, the totals as they stand.
 CREATE TABLE pnl_totals (
     account INTEGER NOT NULL, symbol INTEGER NOT NULL, time_us INTEGER NOT NULL,
-    realized TEXT NOT NULL, fees TEXT NOT NULL,
+    realized ANY NOT NULL, fees ANY NOT NULL,
     PRIMARY KEY (account, symbol)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE pnl_curve (
     account INTEGER NOT NULL, symbol INTEGER NOT NULL, time_us INTEGER NOT NULL,
-    realized TEXT NOT NULL, fees TEXT NOT NULL, ingested_ms INTEGER NOT NULL,
+    realized ANY NOT NULL, fees ANY NOT NULL, ingested_ms INTEGER NOT NULL,
     PRIMARY KEY (account, symbol, time_us)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE unrealized_curve (
     account INTEGER NOT NULL, symbol INTEGER NOT NULL, time_us INTEGER NOT NULL,
-    place INTEGER NOT NULL, unrealized TEXT NOT NULL, ingested_ms INTEGER NOT NULL,
+    place INTEGER NOT NULL, unrealized ANY NOT NULL, ingested_ms INTEGER NOT NULL,
     PRIMARY KEY (account, symbol, time_us)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE symbol_stats (
     account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL,
-    fills INTEGER NOT NULL, volume TEXT NOT NULL, turnover TEXT NOT NULL, realized TEXT NOT NULL,
-    position TEXT NOT NULL, trip_net TEXT NOT NULL, round_trips INTEGER NOT NULL, round_trips_won INTEGER NOT NULL,
+    fills INTEGER NOT NULL, volume ANY NOT NULL, turnover ANY NOT NULL, realized ANY NOT NULL,
+    position ANY NOT NULL, trip_net ANY NOT NULL, round_trips INTEGER NOT NULL, round_trips_won INTEGER NOT NULL,
     slippage_sum REAL NOT NULL, slippage_weight REAL NOT NULL,
     PRIMARY KEY (account, venue, symbol)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE symbol_fees (
     account INTEGER NOT NULL, venue INTEGER NOT NULL, symbol INTEGER NOT NULL, currency TEXT NOT NULL,
-    total TEXT NOT NULL,
+    total ANY NOT NULL,
     PRIMARY KEY (account, venue, symbol, currency)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE accounts (
     account INTEGER PRIMARY KEY,
-    currency TEXT, fee_currency TEXT, session_id TEXT, source TEXT, starting_equity TEXT,
-    equity TEXT, metrics_us INTEGER, held TEXT NOT NULL, as_of_us INTEGER NOT NULL
+    currency TEXT, fee_currency TEXT, session_id TEXT, source TEXT, starting_equity ANY,
+    equity ANY, metrics_us INTEGER, held TEXT NOT NULL, as_of_us INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE risk_metrics (

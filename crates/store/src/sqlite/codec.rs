@@ -1,11 +1,12 @@
-//! How values lie in SQLite: decimals as text, UUIDs as 16 bytes, the words of
+//! How values lie in SQLite: decimals as integers
+//! of 10^-8 or as text, UUIDs as 16 bytes, the words of
 //! the contract as small numbers; and sums that are exact or refused.
 //!
 //! Not here: names, which have a table.
 
 use rusqlite::{
     Row, Statement, ToSql,
-    types::{ToSqlOutput, ValueRef},
+    types::{ToSqlOutput, Value, ValueRef},
 };
 use rust_decimal::Decimal;
 use tapedeck_contracts::{
@@ -137,6 +138,7 @@ pub(super) fn decimal(row: &Row<'_>, column: usize) -> Result<Decimal> {
 pub(super) fn optional_decimal(row: &Row<'_>, column: usize) -> Result<Option<Decimal>> {
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
+        ValueRef::Integer(units) => Ok(Some(Decimal::new(units, MONEY_DECIMALS).normalize())),
         ValueRef::Text(text) => std::str::from_utf8(text)
             .ok()
             .and_then(|text| Decimal::from_str_exact(text).ok())
@@ -146,9 +148,14 @@ pub(super) fn optional_decimal(row: &Row<'_>, column: usize) -> Result<Option<De
     }
 }
 
-/// The text of a decimal.
-pub(super) fn text(value: Decimal) -> String {
-    Dec(value).to_string()
+/// A decimal as it is stored: an integer of 10^-8 where that holds it, which is
+/// small, and quick to write and to read; else its text. Either way exact.
+pub(super) fn stored(value: Decimal) -> Value {
+    let units = 10_i128
+        .checked_pow(MONEY_DECIMALS.saturating_sub(value.scale()))
+        .filter(|_| value.scale() <= MONEY_DECIMALS)
+        .and_then(|unit| i64::try_from(value.mantissa().checked_mul(unit)?).ok());
+    units.map_or_else(|| Value::Text(Dec(value).to_string()), Value::Integer)
 }
 
 const OFFSET_BITS: u32 = 48;
@@ -250,9 +257,30 @@ mod tests {
     }
 
     #[test]
+    fn a_decimal_comes_back_exact_and_is_an_integer_where_that_holds_it() {
+        let conn = rusqlite::Connection::open_in_memory().unwrap();
+        let cases = [
+            ("95000.12", true),
+            ("-0.00000001", true),
+            ("0", true),
+            ("92233720368.54775807", true),
+            ("92233720368.54775808", false),
+            ("0.000000001", false),
+            ("-79228162514264337593543950335", false),
+        ];
+        for (text, is_integer) in cases {
+            let value = Decimal::from_str_exact(text).unwrap();
+            assert_eq!(matches!(stored(value), Value::Integer(_)), is_integer, "{text}");
+            let back = conn.query_row("SELECT ?1", [stored(value)], |row| Ok(decimal(row, 0))).unwrap();
+            assert_eq!(Dec(back.unwrap()).to_string(), text);
+        }
+    }
+
+    #[test]
     fn products_are_rounded_half_to_even_at_eight_decimals() {
         let product = |a: &str, b: &str| {
-            text(money_product(Decimal::from_str_exact(a).unwrap(), Decimal::from_str_exact(b).unwrap()).unwrap())
+            Dec(money_product(Decimal::from_str_exact(a).unwrap(), Decimal::from_str_exact(b).unwrap()).unwrap())
+                .to_string()
         };
         assert_eq!(product("0.00000001", "0.5"), "0");
         assert_eq!(product("0.00000003", "0.5"), "0.00000002");
@@ -266,7 +294,7 @@ mod tests {
         let large = Decimal::from_str_exact("79228162514264337593543950335").unwrap();
         assert_eq!(exact_sum(large, Decimal::new(1, 1)), None);
         let sum = exact_sum(Decimal::new(1, 10), Decimal::from(99_999_999_999_999_999_i64)).unwrap();
-        assert_eq!(text(sum), "99999999999999999.0000000001");
+        assert_eq!(Dec(sum).to_string(), "99999999999999999.0000000001");
     }
 
     #[test]

@@ -73,13 +73,19 @@ impl Curves {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?;
         for ((account, symbol, time_us), (realized, fees)) in self.points {
-            put.execute(params![account, symbol, time_us, codec::text(realized), codec::text(fees), ingested_ms])?;
+            put.execute(params![account, symbol, time_us, codec::stored(realized), codec::stored(fees), ingested_ms])?;
         }
         let mut put = conn.prepare_cached(
             "INSERT OR REPLACE INTO pnl_totals (account, symbol, time_us, realized, fees) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
         for ((account, symbol), total) in self.totals {
-            put.execute(params![account, symbol, total.time_us, codec::text(total.realized), codec::text(total.fees)])?;
+            put.execute(params![
+                account,
+                symbol,
+                total.time_us,
+                codec::stored(total.realized),
+                codec::stored(total.fees)
+            ])?;
         }
         Ok(())
     }
@@ -128,7 +134,7 @@ pub(super) fn unrealized(
          unrealized = excluded.unrealized, ingested_ms = excluded.ingested_ms WHERE excluded.place >= place",
     )?;
     for (symbol, sum) in by_symbol {
-        put.execute(params![account, symbol, metrics.timestamp.micros(), place, codec::text(sum), ingested_ms])?;
+        put.execute(params![account, symbol, metrics.timestamp.micros(), place, codec::stored(sum), ingested_ms])?;
     }
     Ok(Some(held))
 }

@@ -64,7 +64,7 @@ fn every_set_of_filters_of_alerts_has_its_index() {
 
 #[test]
 fn a_point_of_the_curve_is_a_seek_in_each_table() {
-    for sql in [pnl::LAST_REALIZED, pnl::LAST_UNREALIZED] {
+    for sql in [pnl::REALIZED, pnl::UNREALIZED] {
         assert_searches(sql, "PRIMARY KEY", &["account", "symbol"]);
     }
 }

@@ -1,9 +1,11 @@
-//! Reading the PnL curve: from its end backwards, one seek a bucket in each of
-//! its two tables, so that a point costs the same however many events it covers.
+//! Reading the PnL curve: the last row of each bucket, from the end backwards,
+//! in each of its two tables; then both side by side. A bucket of few rows is
+//! walked over, one of many is jumped over, so that a point costs the same
+//! however many events it covers.
 //!
 //! Not here: how the curve is kept.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use rust_decimal::Decimal;
 use tapedeck_contracts::{Dec, Timestamp};
 
@@ -13,10 +15,14 @@ use crate::{PnlPoint, PnlQuery, Result};
 /// At most so many points come of one call: the newest.
 const MAX_POINTS: usize = 10_000;
 
-pub(super) const LAST_REALIZED: &str = "SELECT time_us, realized, fees FROM pnl_curve \
-     WHERE account = ?1 AND symbol = ?2 AND time_us < ?3 ORDER BY time_us DESC LIMIT 1";
-pub(super) const LAST_UNREALIZED: &str = "SELECT time_us, unrealized FROM unrealized_curve \
-     WHERE account = ?1 AND symbol = ?2 AND time_us < ?3 ORDER BY time_us DESC LIMIT 1";
+/// Rows that are walked over before the rest of a bucket is jumped over: the
+/// way to a row from the root of its table costs as much as some ten steps.
+const MOST_STEPS: usize = 16;
+
+pub(super) const REALIZED: &str = "SELECT time_us, realized, fees FROM pnl_curve \
+     WHERE account = ?1 AND symbol = ?2 AND time_us < ?3 ORDER BY time_us DESC";
+pub(super) const UNREALIZED: &str = "SELECT time_us, unrealized FROM unrealized_curve \
+     WHERE account = ?1 AND symbol = ?2 AND time_us < ?3 ORDER BY time_us DESC";
 
 /// The points of the buckets that hold an event, oldest first.
 pub(super) fn pnl(conn: &Connection, names: &mut Names, query: &PnlQuery) -> Result<Vec<PnlPoint>> {
@@ -28,60 +34,92 @@ pub(super) fn pnl(conn: &Connection, names: &mut Names, query: &PnlQuery) -> Res
             Some(symbol) => symbol,
         },
     };
-    let interval_us = query.interval_us.max(1);
-    let bucket = |time_us: i64| time_us.div_euclid(interval_us).saturating_mul(interval_us);
-    let first = bucket(query.from.micros());
-    let mut end = bucket(query.to.micros()).saturating_add(interval_us);
-    let mut realized = Realized::before(conn, account, symbol, end)?;
-    let mut unrealized = Unrealized::before(conn, account, symbol, end)?;
-    let mut points = Vec::new();
+    let stretch = Stretch::of(query);
+    let sums = last_of_buckets(conn, REALIZED, (account, symbol), &stretch, |row| {
+        Ok((codec::decimal(row, 1)?, codec::decimal(row, 2)?))
+    })?;
+    let held = last_of_buckets(conn, UNREALIZED, (account, symbol), &stretch, |row| codec::decimal(row, 1))?;
+    Ok(side_by_side(&sums, &held, stretch.first_us))
+}
+
+/// What is asked for, in buckets.
+struct Stretch {
+    interval_us: i64,
+    /// Where the first bucket begins.
+    first_us: i64,
+    /// Where the last bucket ends.
+    end_us: i64,
+}
+
+impl Stretch {
+    fn of(query: &PnlQuery) -> Self {
+        let mut stretch = Self { interval_us: query.interval_us.max(1), first_us: 0, end_us: 0 };
+        stretch.first_us = stretch.bucket(query.from.micros());
+        stretch.end_us = stretch.bucket(query.to.micros()).saturating_add(stretch.interval_us);
+        stretch
+    }
+
+    /// Where the bucket of a time begins.
+    fn bucket(&self, time_us: i64) -> i64 {
+        time_us.div_euclid(self.interval_us).saturating_mul(self.interval_us)
+    }
+}
+
+/// The last row of each bucket with the bucket's beginning, newest first, and
+/// behind the stretch one row more: what stood before it.
+fn last_of_buckets<T>(
+    conn: &Connection,
+    sql: &str,
+    (account, symbol): (i64, i64),
+    stretch: &Stretch,
+    read: impl Fn(&Row<'_>) -> Result<T>,
+) -> Result<Vec<(i64, T)>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut found = Vec::new();
+    let mut end_us = stretch.end_us;
+    let mut steps_allowed = MOST_STEPS;
+    loop {
+        let mut rows = statement.query(params![account, symbol, end_us])?;
+        let mut steps = 0;
+        loop {
+            let Some(row) = rows.next()? else { return Ok(found) };
+            let time_us = row.get(0)?;
+            if time_us < end_us {
+                end_us = stretch.bucket(time_us);
+                found.push((end_us, read(row)?));
+                if end_us < stretch.first_us || found.len() > MAX_POINTS {
+                    return Ok(found);
+                }
+                steps_allowed = (steps_allowed * 2).min(MOST_STEPS);
+                steps = 0;
+            } else if steps == steps_allowed {
+                // Buckets here hold many rows: the next is tried with fewer steps.
+                steps_allowed = (steps_allowed / 4).max(1);
+                break;
+            }
+            steps += 1;
+        }
+    }
+}
+
+/// The points of two lists that are newest first, oldest first. Where one has
+/// no row in a bucket of the other, its newest before that stands.
+fn side_by_side(sums: &[(i64, (Decimal, Decimal))], held: &[(i64, Decimal)], first_us: i64) -> Vec<PnlPoint> {
+    let (mut sums, mut held) = (sums.iter().peekable(), held.iter().peekable());
+    let mut points = Vec::with_capacity(MAX_POINTS.min(sums.len() + held.len()));
     while points.len() < MAX_POINTS {
-        let newest = realized.as_ref().map(|row| row.time_us).max(unrealized.as_ref().map(|row| row.time_us));
-        let Some(start) = newest.map(bucket).filter(|start| *start >= first) else { break };
+        let newest = sums.peek().map(|(start, _)| *start).max(held.peek().map(|(start, _)| *start));
+        let Some(start_us) = newest.filter(|start| *start >= first_us) else { break };
+        let (realized, fees) = sums.peek().map_or((Decimal::ZERO, Decimal::ZERO), |(_, sums)| *sums);
         points.push(PnlPoint {
-            timestamp: Timestamp::from_micros(start),
-            realized: Dec(realized.as_ref().map_or(Decimal::ZERO, |row| row.realized)),
-            unrealized: Dec(unrealized.as_ref().map_or(Decimal::ZERO, |row| row.unrealized)),
-            fees: Dec(realized.as_ref().map_or(Decimal::ZERO, |row| row.fees)),
+            timestamp: Timestamp::from_micros(start_us),
+            realized: Dec(realized),
+            unrealized: Dec(held.peek().map_or(Decimal::ZERO, |(_, unrealized)| *unrealized)),
+            fees: Dec(fees),
         });
-        end = start;
-        if realized.as_ref().is_some_and(|row| row.time_us >= end) {
-            realized = Realized::before(conn, account, symbol, end)?;
-        }
-        if unrealized.as_ref().is_some_and(|row| row.time_us >= end) {
-            unrealized = Unrealized::before(conn, account, symbol, end)?;
-        }
+        sums.next_if(|(start, _)| *start == start_us);
+        held.next_if(|(start, _)| *start == start_us);
     }
     points.reverse();
-    Ok(points)
-}
-
-struct Realized {
-    time_us: i64,
-    realized: Decimal,
-    fees: Decimal,
-}
-
-impl Realized {
-    fn before(conn: &Connection, account: i64, symbol: i64, end_us: i64) -> Result<Option<Self>> {
-        let mut statement = conn.prepare_cached(LAST_REALIZED)?;
-        let mut rows = statement.query(params![account, symbol, end_us])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        let (realized, fees) = (codec::decimal(row, 1)?, codec::decimal(row, 2)?);
-        Ok(Some(Self { time_us: row.get(0)?, realized, fees }))
-    }
-}
-
-struct Unrealized {
-    time_us: i64,
-    unrealized: Decimal,
-}
-
-impl Unrealized {
-    fn before(conn: &Connection, account: i64, symbol: i64, end_us: i64) -> Result<Option<Self>> {
-        let mut statement = conn.prepare_cached(LAST_UNREALIZED)?;
-        let mut rows = statement.query(params![account, symbol, end_us])?;
-        let Some(row) = rows.next()? else { return Ok(None) };
-        Ok(Some(Self { time_us: row.get(0)?, unrealized: codec::decimal(row, 1)? }))
-    }
+    points
 }

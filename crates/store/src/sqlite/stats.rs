@@ -86,18 +86,18 @@ impl Stats {
                 venue,
                 symbol,
                 stat.fills,
-                codec::text(stat.volume),
-                codec::text(stat.turnover),
-                codec::text(stat.realized),
-                codec::text(stat.position),
-                codec::text(stat.trip_net),
+                codec::stored(stat.volume),
+                codec::stored(stat.turnover),
+                codec::stored(stat.realized),
+                codec::stored(stat.position),
+                codec::stored(stat.trip_net),
                 stat.round_trips,
                 stat.round_trips_won,
                 stat.slippage_sum,
                 stat.slippage_weight,
             ])?;
             for (currency, total) in stat.fees {
-                put_fees.execute(params![account, venue, symbol, currency, codec::text(total)])?;
+                put_fees.execute(params![account, venue, symbol, currency, codec::stored(total)])?;
             }
         }
         Ok(())
