@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -38,6 +38,11 @@ const ADDRESS_FILE: &str = "address";
 const LOCK_FILE: &str = "tapedeck.lock";
 /// What cursors are signed with.
 const CURSOR_KEY_FILE: &str = "cursor.key";
+
+/// What a stop may take, as the contract says: SIGTERM to the end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether threads have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A data folder that this process holds.
 pub(crate) struct Folder {
@@ -172,9 +177,11 @@ impl Deck {
         }
         if roles.contains(&Role::Recorder) {
             let (store, stop, rules) = (Arc::clone(&self.store), self.stop.clone(), retention(config));
-            std::thread::Builder::new()
-                .name("retention".into())
-                .spawn(move || recorder::run_retention(&*store, &rules, &stop))?;
+            std::thread::Builder::new().name("retention".into()).spawn(move || {
+                if let Err(failure) = recorder::run_retention(&*store, &rules, &stop) {
+                    tracing::error!("old rows are not deleted any more: {failure}");
+                }
+            })?;
         }
         if roles.contains(&Role::Api) {
             self.serve(config)?;
@@ -228,11 +235,21 @@ impl Deck {
     }
 
     /// Asks all to stop and waits: each takes no more, makes visible what it
-    /// handled, and leaves.
+    /// handled, and leaves. What does not end in time is left behind: log and
+    /// store bear the end of the process at any moment.
     pub(crate) fn shut_down(mut self) {
         self.stop.request();
+        let began = Instant::now();
+        while self.running.iter().any(|running| !running.thread.is_finished()) && began.elapsed() < DRAIN {
+            std::thread::sleep(LOOK_EVERY);
+        }
         for running in self.running.drain(..) {
-            let _ = running.thread.join();
+            if running.thread.is_finished() {
+                // A panic of the thread was written down by the panic hook.
+                let _ = running.thread.join();
+            } else {
+                tracing::error!(role = running.role.name(), "did not end within {DRAIN:?}; it is left behind");
+            }
         }
         if let Some(server) = self.server.take() {
             server.join();
@@ -250,7 +267,9 @@ impl Deck {
         let work = work_of(role, context, config, Arc::clone(&self.store), mode);
         let (own, stop) = (Arc::clone(&gauges), self.stop.clone());
         let thread = std::thread::Builder::new().name(role.name().into()).spawn(move || {
-            match work() {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+                .unwrap_or_else(|_| Err(Failure::Fatal("the role panicked; the lines above say where".into())));
+            match ended {
                 // A role that is blocked says why until the end.
                 Ok(()) if matches!(own.phase(), Phase::Blocked(_)) => {}
                 Ok(()) => own.set_phase(Phase::Stopped),
