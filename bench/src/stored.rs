@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tapedeck_contracts::{Event, EventId, catalogue::Catalogue};
-use tapedeck_flow::{Gauges, Outbound, Stop, config::DeliveryConfig};
+use tapedeck_contracts::{Event, EventId};
+use tapedeck_flow::{Gauges, Outbound, Stop, config::DeliveryConfig, topics};
 use tapedeck_log::{
-    Log, TopicConfig,
+    Log,
     embedded::{EmbeddedConfig, EmbeddedLog},
 };
 use tapedeck_roles::{Context, recorder};
@@ -22,18 +22,7 @@ use crate::fill::report;
 pub(crate) fn run(rows: u64) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let log: Arc<dyn Log> = EmbeddedLog::open(dir.path(), EmbeddedConfig::default())?;
-    let topics: Vec<TopicConfig> = Catalogue::get()
-        .topics()
-        .map(|topic| TopicConfig {
-            name: topic.name.as_str().into(),
-            partitions: topic.partitions,
-            retention: None,
-            retention_bytes: None,
-            delete: topic.delete,
-            compact: topic.compact,
-        })
-        .collect();
-    log.create_topics(&topics)?;
+    log.create_topics(&topics::of_catalogue(None))?;
     let began = Instant::now();
     let mut bytes = 0;
     for first in (0..rows).step_by(2_000) {

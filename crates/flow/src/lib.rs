@@ -16,6 +16,7 @@ pub mod runtime;
 pub mod seat;
 pub mod state;
 pub mod stop;
+pub mod topics;
 
 pub use config::DeliveryConfig;
 pub use failure::Failure;

@@ -14,10 +14,9 @@ use std::{
 
 use anyhow::Context as _;
 use tapedeck_api::{Deps, Server};
-use tapedeck_contracts::catalogue::Catalogue;
-use tapedeck_flow::{Failure, Gauges, Phase, Stop};
+use tapedeck_flow::{Failure, Gauges, Phase, Stop, topics};
 use tapedeck_log::{
-    Log, TopicConfig,
+    Log,
     embedded::{EmbeddedConfig, EmbeddedLog},
 };
 use tapedeck_roles::{Context, forward_test, market, recorder, strategy};
@@ -162,7 +161,8 @@ impl Deck {
         let log: Arc<dyn Log> = EmbeddedLog::open(folder.dir(), embedded).map_err(exit::folder)?;
         let sqlite = SqliteConfig { busy_timeout: Duration::from_millis(config.store.busy_timeout_ms) };
         let store: Arc<dyn Store> = SqliteStore::open(&folder.dir().join("store.db"), sqlite).map_err(exit::folder)?;
-        log.create_topics(&catalogue_topics(config)).map_err(exit::folder)?;
+        let bytes = (config.log.max_topic_bytes > 0).then_some(config.log.max_topic_bytes);
+        log.create_topics(&topics::of_catalogue(bytes)).map_err(exit::folder)?;
         Ok(Self { log, store, stop, running: Vec::new(), server: None, folder })
     }
 
@@ -313,19 +313,6 @@ fn work_of(role: Role, context: Context, config: &Config, store: Arc<dyn Store>,
         Role::Recorder => Box::new(move || recorder::run(context, store, config.delivery)),
         Role::Api => Box::new(|| Ok(())),
     }
-}
-
-fn catalogue_topics(config: &Config) -> Vec<TopicConfig> {
-    let bytes = (config.log.max_topic_bytes > 0).then_some(config.log.max_topic_bytes);
-    let topic = |topic: &tapedeck_contracts::catalogue::Topic| TopicConfig {
-        name: topic.name.as_str().into(),
-        partitions: topic.partitions,
-        retention: (topic.retention_hours > 0).then(|| Duration::from_secs(topic.retention_hours * 3600)),
-        retention_bytes: bytes,
-        delete: topic.delete,
-        compact: topic.compact,
-    };
-    Catalogue::get().topics().map(topic).collect()
 }
 
 fn retention(config: &Config) -> Vec<Retention> {

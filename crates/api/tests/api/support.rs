@@ -8,12 +8,11 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     sync::Arc,
-    time::Duration,
 };
 
 use serde_json::Value;
 use tapedeck_api::{ApiConfig, Deps, InstrumentInfo, Server, WsConfig, serve};
-use tapedeck_contracts::{Dec, catalogue::Catalogue};
+use tapedeck_contracts::Dec;
 use tapedeck_flow::{Gauges, Phase, Stop};
 use tapedeck_log::{EmbeddedConfig, EmbeddedLog, Log, TopicConfig};
 use tapedeck_store::{
@@ -58,15 +57,7 @@ pub(crate) fn free_port() -> ApiConfig {
 }
 
 pub(crate) fn topics() -> Vec<TopicConfig> {
-    let topic = |topic: &tapedeck_contracts::catalogue::Topic| TopicConfig {
-        name: topic.name.as_str().into(),
-        partitions: topic.partitions,
-        retention: (topic.retention_hours > 0).then(|| Duration::from_secs(topic.retention_hours * 3600)),
-        retention_bytes: None,
-        delete: topic.delete,
-        compact: topic.compact,
-    };
-    Catalogue::get().topics().map(topic).collect()
+    tapedeck_flow::topics::of_catalogue(None)
 }
 
 pub(crate) fn open_log(folder: &Path) -> Arc<EmbeddedLog> {

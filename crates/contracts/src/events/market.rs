@@ -72,6 +72,30 @@ pub struct MarketData {
 }
 
 impl MarketData {
+    /// A price with what every kind has; the fields of one kind are for the caller
+    /// to add.
+    pub fn new(symbol: &str, price: Dec, volume: Dec, timestamp: Timestamp, source: &str) -> Self {
+        Self {
+            symbol: symbol.to_owned(),
+            price,
+            volume,
+            timestamp,
+            source: source.to_owned(),
+            venue: None,
+            kind: None,
+            bid: None,
+            ask: None,
+            bid_size: None,
+            ask_size: None,
+            open: None,
+            high: None,
+            low: None,
+            close: None,
+            interval: None,
+            is_final: None,
+        }
+    }
+
     /// The kind as written, or inferred: open, high, low or close make a bar,
     /// bid and ask a quote, anything else is a trade.
     pub fn kind(&self) -> MarketKind {

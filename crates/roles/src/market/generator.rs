@@ -293,25 +293,7 @@ impl Walk {
     }
 
     fn blank(&self) -> MarketData {
-        MarketData {
-            symbol: self.symbol.clone(),
-            price: Dec::ZERO,
-            volume: Dec::ZERO,
-            timestamp: Timestamp::from_micros(0),
-            source: String::new(),
-            venue: None,
-            kind: None,
-            bid: None,
-            ask: None,
-            bid_size: None,
-            ask_size: None,
-            open: None,
-            high: None,
-            low: None,
-            close: None,
-            interval: None,
-            is_final: None,
-        }
+        MarketData::new(&self.symbol, Dec::ZERO, Dec::ZERO, Timestamp::from_micros(0), "")
     }
 
     /// The price in whole ticks; at least 3, so that a bid is above 0.

@@ -64,25 +64,7 @@ fn compiled(configs: &[StrategyConfig]) -> Strategies {
 
 /// A price of a symbol at a time: a trade.
 fn trade(symbol: &str, at_us: i64, price: Dec) -> MarketData {
-    MarketData {
-        symbol: symbol.into(),
-        price,
-        volume: Dec::ZERO,
-        timestamp: Timestamp::from_micros(at_us),
-        source: "file".into(),
-        venue: None,
-        kind: None,
-        bid: None,
-        ask: None,
-        bid_size: None,
-        ask_size: None,
-        open: None,
-        high: None,
-        low: None,
-        close: None,
-        interval: None,
-        is_final: None,
-    }
+    MarketData::new(symbol, price, Dec::ZERO, Timestamp::from_micros(at_us), "file")
 }
 
 /// The n-th minute's bar.

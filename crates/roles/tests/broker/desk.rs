@@ -79,25 +79,7 @@ pub(crate) fn instrument(symbol: &str, tick: &str, lot: &str) -> Instrument {
 }
 
 fn blank(symbol: &str, time: Timestamp, price: &str) -> MarketData {
-    MarketData {
-        symbol: symbol.into(),
-        price: dec(price),
-        volume: dec("1000"),
-        timestamp: time,
-        source: "feed".into(),
-        venue: None,
-        kind: None,
-        bid: None,
-        ask: None,
-        bid_size: None,
-        ask_size: None,
-        open: None,
-        high: None,
-        low: None,
-        close: None,
-        interval: None,
-        is_final: None,
-    }
+    MarketData::new(symbol, dec(price), dec("1000"), time, "feed")
 }
 
 pub(crate) fn trade(symbol: &str, seconds: i64, price: &str) -> MarketData {

@@ -34,25 +34,7 @@ fn delivery(topic: &str, partition: u32, offset: u64, id: &str, meta: Meta, even
 }
 
 fn price(partition: u32, offset: u64, seq: Option<(&str, u64)>) -> Delivery {
-    let data = MarketData {
-        symbol: format!("S{partition}"),
-        price: Dec::default(),
-        volume: Dec::default(),
-        timestamp: Timestamp::default(),
-        source: "s".into(),
-        venue: None,
-        kind: None,
-        bid: None,
-        ask: None,
-        bid_size: None,
-        ask_size: None,
-        open: None,
-        high: None,
-        low: None,
-        close: None,
-        interval: None,
-        is_final: None,
-    };
+    let data = MarketData::new(&format!("S{partition}"), Dec::ZERO, Dec::ZERO, Timestamp::default(), "s");
     let event = Event::MarketData(Box::new(Envelope {
         timestamp: Timestamp::default(),
         producer_service: "market".into(),

@@ -15,7 +15,7 @@ use std::{
 
 use tapedeck_contracts::{
     Dec, Event, EventId, Timestamp,
-    catalogue::{Catalogue, group_of, state_topic},
+    catalogue::{group_of, state_topic},
     events::{
         Action, Envelope, MarketData, MarketKind, RiskCommand, Signal, SignalBody, risk::RiskCommandKind,
         signal::SignalMarket,
@@ -24,7 +24,7 @@ use tapedeck_contracts::{
 };
 use tapedeck_flow::{Failure, Gauges, Outbound, Phase, Stop, state};
 use tapedeck_log::{
-    GroupOffset, Log, LogRecord, PollLimits, TopicConfig, TopicPartition,
+    GroupOffset, Log, LogRecord, PollLimits, TopicPartition,
     embedded::{EmbeddedConfig, EmbeddedLog},
 };
 
@@ -46,18 +46,7 @@ const OUTPUTS: [&str; 5] = ["exec.reports.v1", "trade-executions", "portfolio-up
 fn new_log() -> (tempfile::TempDir, Arc<EmbeddedLog>) {
     let dir = tempfile::tempdir().unwrap();
     let log = EmbeddedLog::open(dir.path(), EmbeddedConfig::default()).unwrap();
-    let topics: Vec<TopicConfig> = Catalogue::get()
-        .topics()
-        .map(|topic| TopicConfig {
-            name: topic.name.as_str().into(),
-            partitions: topic.partitions,
-            retention: None,
-            retention_bytes: None,
-            delete: topic.delete,
-            compact: topic.compact,
-        })
-        .collect();
-    log.create_topics(&topics).unwrap();
+    log.create_topics(&tapedeck_flow::topics::of_catalogue(None)).unwrap();
     (dir, log)
 }
 
@@ -100,23 +89,14 @@ fn price(n: u64) -> Outbound {
     let symbol = SYMBOLS[(n * n % 7 % 3) as usize];
     let price = Dec(rust_decimal::Decimal::new(10_000 + (n * n * 31 % 997) as i64, 2));
     let data = MarketData {
-        symbol: symbol.into(),
-        price,
-        volume: Dec(rust_decimal::Decimal::new(40, 0)),
-        timestamp: Timestamp::from_millis(n as i64 * 1_000),
-        source: SOURCE.into(),
-        venue: None,
         kind: Some(MarketKind::Trade),
-        bid: None,
-        ask: None,
-        bid_size: None,
-        ask_size: None,
-        open: None,
-        high: None,
-        low: None,
-        close: None,
-        interval: None,
-        is_final: None,
+        ..MarketData::new(
+            symbol,
+            price,
+            Dec(rust_decimal::Decimal::new(40, 0)),
+            Timestamp::from_millis(n as i64 * 1_000),
+            SOURCE,
+        )
     };
     let envelope = Envelope { timestamp: data.timestamp, producer_service: "market".into(), data };
     let mut event = Outbound::first(MARKET_TOPIC, EventId::from_file("f", n), Event::MarketData(Box::new(envelope)));
