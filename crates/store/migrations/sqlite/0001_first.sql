@@ -35,14 +35,7 @@ CREATE TABLE exec_reports (
     realized ANY NOT NULL, unrealized ANY NOT NULL, reason TEXT
 ) STRICT;
 CREATE INDEX fills_time ON exec_reports (time_us, place) WHERE fill_id IS NOT NULL;
-CREATE INDEX fills_account ON exec_reports (account, time_us, place) WHERE fill_id IS NOT NULL;
-CREATE INDEX fills_symbol ON exec_reports (symbol, time_us, place) WHERE fill_id IS NOT NULL;
-CREATE INDEX fills_venue ON exec_reports (venue, time_us, place) WHERE fill_id IS NOT NULL;
-CREATE INDEX fills_account_symbol ON exec_reports (account, symbol, time_us, place) WHERE fill_id IS NOT NULL;
-CREATE INDEX fills_account_venue ON exec_reports (account, venue, time_us, place) WHERE fill_id IS NOT NULL;
-CREATE INDEX fills_symbol_venue ON exec_reports (symbol, venue, time_us, place) WHERE fill_id IS NOT NULL;
-CREATE INDEX fills_account_symbol_venue ON exec_reports (account, symbol, venue, time_us, place)
-    WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_series ON exec_reports (account, symbol, venue, time_us, place) WHERE fill_id IS NOT NULL;
 CREATE INDEX executions ON exec_reports (account, execution_number)
     WHERE execution_number IS NOT NULL AND exec_type = 1;
 
@@ -56,9 +49,8 @@ CREATE TABLE orders (
     UNIQUE (account, venue, symbol, order_id)
 ) STRICT;
 CREATE INDEX orders_time ON orders (time_us, place);
-CREATE INDEX orders_account ON orders (account, time_us, place);
-CREATE INDEX orders_symbol ON orders (symbol, time_us, place);
 CREATE INDEX orders_account_symbol ON orders (account, symbol, time_us, place);
+-- Other filters merge the lists of their series: an index more is an insert more a report.
 -- Open orders are few: these stay small, and a filter by symbol reads at most the open ones.
 CREATE INDEX orders_open_time ON orders (time_us, place) WHERE open = 1;
 CREATE INDEX orders_open_account ON orders (account, time_us, place) WHERE open = 1;

@@ -1,44 +1,31 @@
-//! Reports with a fill, newest first or by execution number. Every set of
-//! filters has an index that is already in the order of the answer.
+//! Reports with a fill, newest first or by execution number. Filters choose
+//! series, whose lists lie sorted in one index and are merged.
 //!
 //! Not here: how reports are kept.
 
-use rusqlite::{Connection, named_params, params};
+use rusqlite::{Connection, params};
 use tapedeck_contracts::{Dec, Timestamp};
 
-use super::{codec, names::Names};
+use super::{codec, failure::damaged, merge, names::Names};
 use crate::{FillRow, FillsQuery, Result};
 
 const COLUMNS: &str = "time_us, place, fill_id, execution_number, event_id, exec_type, account, venue, symbol, side, \
      last_qty, last_px, liquidity, commission, currency, slippage_bps, realized, order_id, client_order_id, status, \
      decision_id, strategy";
 
-/// The query for these filters.
-pub(super) fn sql(account: bool, symbol: bool, venue: bool) -> String {
-    let index = match (account, symbol, venue) {
-        (false, false, false) => "fills_time",
-        (true, false, false) => "fills_account",
-        (false, true, false) => "fills_symbol",
-        (false, false, true) => "fills_venue",
-        (true, true, false) => "fills_account_symbol",
-        (true, false, true) => "fills_account_venue",
-        (false, true, true) => "fills_symbol_venue",
-        (true, true, true) => "fills_account_symbol_venue",
-    };
-    let mut sql = format!(
-        "SELECT {COLUMNS} FROM exec_reports INDEXED BY {index} WHERE fill_id IS NOT NULL \
-         AND time_us >= :from_us AND (time_us, place) < (:before_us, :before_place)"
-    );
-    for (wanted, condition) in
-        [(account, " AND account = :account"), (symbol, " AND symbol = :symbol"), (venue, " AND venue = :venue")]
-    {
-        if wanted {
-            sql.push_str(condition);
-        }
-    }
-    sql.push_str(" ORDER BY time_us DESC, place DESC LIMIT :limit");
-    sql
+/// All fills, newest first.
+pub(super) fn all_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM exec_reports INDEXED BY fills_time WHERE fill_id IS NOT NULL AND time_us >= ?1 \
+         AND (time_us, place) < (?2, ?3) ORDER BY time_us DESC, place DESC LIMIT ?4"
+    )
 }
+
+/// The keys of one series, newest first. The index holds fills alone: its rows
+/// are not looked at.
+pub(super) const KEYS: &str = "SELECT time_us, place, seq FROM exec_reports INDEXED BY fills_series \
+     WHERE fill_id IS NOT NULL AND account = ?1 AND symbol = ?2 AND venue = ?3 AND time_us >= ?4 \
+     AND (time_us, place) < (?5, ?6) ORDER BY time_us DESC, place DESC LIMIT ?7";
 
 /// Fills, newest first.
 pub(super) fn fills(conn: &Connection, names: &mut Names, query: &FillsQuery) -> Result<Vec<FillRow>> {
@@ -46,17 +33,27 @@ pub(super) fn fills(conn: &Connection, names: &mut Names, query: &FillsQuery) ->
     let Some(symbol) = names.filter(conn, query.symbol.as_deref())? else { return Ok(Vec::new()) };
     let Some(venue) = names.filter(conn, query.venue.as_deref())? else { return Ok(Vec::new()) };
     let from_us = codec::lower_end(query.from);
-    let (before_us, before_place) = codec::upper_end(query.to, query.after);
-    let limit = codec::limit(query.limit);
-    let mut statement = conn.prepare_cached(&sql(account.is_some(), symbol.is_some(), venue.is_some()))?;
-    codec::bind(
-        &mut statement,
-        named_params! {
-            ":account": account, ":symbol": symbol, ":venue": venue, ":from_us": from_us, ":before_us": before_us,
-            ":before_place": before_place, ":limit": limit,
-        },
-    )?;
-    read(conn, names, statement.raw_query(), query.limit)
+    let before = codec::upper_end(query.to, query.after);
+    if account.or(symbol).or(venue).is_none() {
+        let mut statement = conn.prepare_cached(&all_sql())?;
+        let rows = statement.query(params![from_us, before.0, before.1, codec::limit(query.limit)])?;
+        return read(conn, names, rows, query.limit);
+    }
+    let lists = merge::series(conn, account, symbol, venue)?;
+    let mut keys = conn.prepare_cached(KEYS)?;
+    let numbers = merge::newest(&lists, before, query.limit, |of, before, most| {
+        let bounds = params![of.account, of.symbol, of.venue, from_us, before.0, before.1, codec::limit(most)];
+        let keys = keys.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(keys.collect::<rusqlite::Result<_>>()?)
+    })?;
+    let mut by_number = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM exec_reports WHERE seq = ?1"))?;
+    let mut fills = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let mut rows = by_number.query(params![number])?;
+        let row = rows.next()?.ok_or_else(|| damaged("an index that has lost its row"))?;
+        fills.push(fill(conn, names, row)?);
+    }
+    Ok(fills)
 }
 
 /// TRADE is the second word of the list of exec types.

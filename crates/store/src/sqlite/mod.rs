@@ -25,6 +25,7 @@ mod curves;
 mod failure;
 mod fills;
 mod ids;
+mod merge;
 mod names;
 mod orders;
 mod pnl;

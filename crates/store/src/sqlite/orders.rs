@@ -2,7 +2,7 @@
 //!
 //! Not here: the reports themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, named_params, params};
 use tapedeck_contracts::{
@@ -12,6 +12,8 @@ use tapedeck_contracts::{
 
 use super::{
     codec::{self, Id, code},
+    failure::damaged,
+    merge,
     names::Names,
     reports::Series,
 };
@@ -86,50 +88,76 @@ fn is_open(status: OrderStatus) -> bool {
     matches!(status, OrderStatus::New | OrderStatus::PartiallyFilled)
 }
 
-/// The query for these filters. Parameters that a variant does not name are not bound.
+const COLUMNS: &str = "time_us, place, order_id, client_order_id, account, venue, symbol, side, order_type, quantity, \
+     limit_price, time_in_force, status, cum_qty, leaves_qty, avg_px, decision_id, strategy, created_us";
+
+/// The query along the one index of all orders, or of the open ones. Parameters
+/// that a variant does not name are not bound.
 pub(super) fn sql(account: bool, symbol: bool, open_only: bool) -> String {
-    let mut sql = String::from(
-        "SELECT time_us, place, order_id, client_order_id, account, venue, symbol, side, order_type, quantity, \
-         limit_price, time_in_force, status, cum_qty, leaves_qty, avg_px, decision_id, strategy, created_us \
-         FROM orders INDEXED BY ",
-    );
-    sql.push_str(match (open_only, account, symbol) {
-        (true, false, _) => "orders_open_time",
-        (true, true, _) => "orders_open_account",
-        (false, false, false) => "orders_time",
-        (false, true, false) => "orders_account",
-        (false, false, true) => "orders_symbol",
-        (false, true, true) => "orders_account_symbol",
-    });
-    sql.push_str(" WHERE (time_us, place) < (:before_us, :before_place)");
-    for (wanted, condition) in
-        [(account, " AND account = :account"), (symbol, " AND symbol = :symbol"), (open_only, " AND open = 1")]
-    {
-        if wanted {
-            sql.push_str(condition);
-        }
-    }
-    sql.push_str(" ORDER BY time_us DESC, place DESC LIMIT :limit");
-    sql
+    let (index, open) = match (open_only, account) {
+        (false, _) => ("orders_time", ""),
+        (true, false) => ("orders_open_time", " AND open = 1"),
+        (true, true) => ("orders_open_account", " AND open = 1"),
+    };
+    let account = if account { " AND account = :account" } else { "" };
+    let symbol = if symbol { " AND symbol = :symbol" } else { "" };
+    format!(
+        "SELECT {COLUMNS} FROM orders INDEXED BY {index} WHERE (time_us, place) < (:before_us, :before_place)\
+         {account}{symbol}{open} ORDER BY time_us DESC, place DESC LIMIT :limit"
+    )
 }
+
+/// The keys of one account's orders in one symbol, newest first, from the index alone.
+pub(super) const KEYS: &str = "SELECT time_us, place, seq FROM orders INDEXED BY orders_account_symbol \
+     WHERE account = ?1 AND symbol = ?2 AND (time_us, place) < (?3, ?4) ORDER BY time_us DESC, place DESC LIMIT ?5";
 
 /// Orders, newest update first.
 pub(super) fn orders(conn: &Connection, names: &mut Names, query: &OrdersQuery) -> Result<Vec<OrderRow>> {
     let Some(account) = names.filter(conn, query.account.as_deref())? else { return Ok(Vec::new()) };
     let Some(symbol) = names.filter(conn, query.symbol.as_deref())? else { return Ok(Vec::new()) };
-    let (before_us, before_place) = codec::upper_end(None, query.after);
+    let before = codec::upper_end(None, query.after);
+    if !query.open_only && account.or(symbol).is_some() {
+        return merged(conn, names, (account, symbol), before, query.limit);
+    }
     let limit = codec::limit(query.limit);
     let mut statement = conn.prepare_cached(&sql(account.is_some(), symbol.is_some(), query.open_only))?;
-    super::codec::bind(
+    codec::bind(
         &mut statement,
         named_params! {
-            ":account": account, ":symbol": symbol, ":before_us": before_us, ":before_place": before_place,
+            ":account": account, ":symbol": symbol, ":before_us": before.0, ":before_place": before.1,
             ":limit": limit,
         },
     )?;
     let mut rows = statement.raw_query();
     let mut orders = Vec::with_capacity(query.limit.min(1_000));
     while let Some(row) = rows.next()? {
+        orders.push(order(conn, names, row)?);
+    }
+    Ok(orders)
+}
+
+/// Orders of an account, of a symbol, or of both, from the lists of each pair.
+fn merged(
+    conn: &Connection,
+    names: &mut Names,
+    (account, symbol): (Option<i64>, Option<i64>),
+    before: (i64, i64),
+    limit: usize,
+) -> Result<Vec<OrderRow>> {
+    let series = merge::series(conn, account, symbol, None)?;
+    let pairs: BTreeSet<_> = series.into_iter().map(|of| (of.account, of.symbol)).collect();
+    let pairs: Vec<_> = pairs.into_iter().collect();
+    let mut keys = conn.prepare_cached(KEYS)?;
+    let numbers = merge::newest(&pairs, before, limit, |(account, symbol), before, most| {
+        let bounds = params![account, symbol, before.0, before.1, codec::limit(most)];
+        let keys = keys.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(keys.collect::<rusqlite::Result<_>>()?)
+    })?;
+    let mut by_number = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM orders WHERE seq = ?1"))?;
+    let mut orders = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let mut rows = by_number.query(params![number])?;
+        let row = rows.next()?.ok_or_else(|| damaged("an index that has lost its row"))?;
         orders.push(order(conn, names, row)?);
     }
     Ok(orders)

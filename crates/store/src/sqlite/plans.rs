@@ -5,7 +5,7 @@
 
 use rusqlite::Connection;
 
-use super::{alerts, fills, orders, pnl, risk, stats};
+use super::{alerts, fills, merge, orders, pnl, risk, stats};
 
 /// The plan of a query, a step a line.
 fn plan(sql: &str) -> Vec<String> {
@@ -32,23 +32,19 @@ fn assert_searches(sql: &str, index: &str, bound: &[&str]) {
 }
 
 #[test]
-fn every_set_of_filters_of_fills_has_its_index() {
-    let filters = [("account", 1_u8), ("symbol", 2), ("venue", 4)];
-    for set in 0..8_u8 {
-        let bound: Vec<_> = filters.iter().filter(|(_, bit)| set & bit != 0).map(|(name, _)| *name).collect();
-        let index = if bound.is_empty() { "fills_time".to_owned() } else { format!("fills_{}", bound.join("_")) };
-        assert_searches(&fills::sql(set & 1 != 0, set & 2 != 0, set & 4 != 0), &index, &bound);
-    }
+fn fills_are_read_along_their_times_or_those_of_a_series() {
+    assert_searches(&fills::all_sql(), "fills_time", &[]);
+    assert_searches(fills::KEYS, "fills_series", &["account", "symbol", "venue"]);
 }
 
 #[test]
-fn every_set_of_filters_of_orders_has_its_index() {
-    for set in 0..8_u8 {
-        let (account, symbol, open) = (set & 1 != 0, set & 2 != 0, set & 4 != 0);
-        let mut bound = if account { vec!["account"] } else { vec![] };
-        // Open orders are few: their symbol is compared row by row.
-        bound.extend((symbol && !open).then_some("symbol"));
-        assert_searches(&orders::sql(account, symbol, open), "orders_", &bound);
+fn orders_are_read_along_their_times_or_those_of_an_account_and_symbol() {
+    assert_searches(&orders::sql(false, false, false), "orders_time", &[]);
+    assert_searches(orders::KEYS, "COVERING INDEX orders_account_symbol", &["account", "symbol"]);
+    // Open orders are few: their symbol is compared row by row.
+    for symbol in [false, true] {
+        assert_searches(&orders::sql(false, symbol, true), "orders_open_time", &[]);
+        assert_searches(&orders::sql(true, symbol, true), "orders_open_account", &["account"]);
     }
 }
 
@@ -80,6 +76,7 @@ fn executions_latest_metrics_and_statistics_are_searched() {
         let steps = plan(&sql);
         assert!(steps.len() == 1 && steps[0].contains(index), "{steps:?} has to search {index}");
     }
-    // All statistics are the answer here: the table in its order, without a sort.
+    // Series are a row each, and few: the table in its order, without a sort.
+    assert_eq!(plan(merge::SERIES), ["SCAN symbol_stats"]);
     assert_eq!(plan(stats::OF_ALL), ["SCAN symbol_stats"]);
 }
