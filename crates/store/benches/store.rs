@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tapedeck_contracts::{Dec, EventId, Timestamp, events::OrderStatus};
+use tapedeck_contracts::{
+    Dec, EventId, Timestamp,
+    events::{OrderStatus, PositionView},
+};
 use tapedeck_store::{
     Batch, FillsQuery, OrdersQuery, PnlQuery, SqliteConfig, SqliteStore, Store,
     conformance::samples::{self, START, metrics, rows},
@@ -40,7 +43,36 @@ fn main() {
     println!("cargo bench -p tapedeck-store -- {reports}");
     let store = SqliteStore::open(&folder, SqliteConfig::default()).expect("a store");
     write(&*store, reports, &folder);
+    write_metrics(&*store, reports);
     read(&*store, reports);
+}
+
+/// Metrics as a replay gives them: one of each account a second of event time,
+/// with this many positions each.
+fn write_metrics(store: &dyn Store, reports: u64) {
+    const POSITIONS: u64 = 5;
+    let count = (reports / 10).clamp(1, 100_000);
+    let mut on_cpu = Duration::ZERO;
+    for first in (0..count).step_by(usize::try_from(BATCH).expect("a small number")) {
+        let all = (first..count.min(first + BATCH)).map(|n| {
+            let mut metrics = metrics(n, &format!("ACC-{}", n % ACCOUNTS), Some("500.25"));
+            let position = metrics.positions[0].clone();
+            metrics.event_id = EventId(format!("{:08x}-0000-4000-8000-{n:012x}", mix(n) >> 32));
+            metrics.positions = (0..POSITIONS)
+                .map(|at| PositionView { symbol: symbol(n / ACCOUNTS + at), ..position.clone() })
+                .collect();
+            metrics.timestamp = START.plus_micros(i64::try_from(n / ACCOUNTS).expect("a small number") * 1_000_000 + 1);
+            samples::row_in(0, (1 << 32) + n, metrics)
+        });
+        let batch = rows(all.collect());
+        let cpu_start = cpu_time();
+        store.apply(&batch).expect("apply");
+        on_cpu += cpu_time().saturating_sub(cpu_start);
+    }
+    println!(
+        "apply: {:.1} us of processor for risk metrics of {POSITIONS} positions",
+        on_cpu.as_secs_f64() * 1e6 / as_f64(count)
+    );
 }
 
 fn write(store: &dyn Store, reports: u64, folder: &Path) {

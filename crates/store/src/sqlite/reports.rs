@@ -3,7 +3,7 @@
 //!
 //! Not here: how orders, statistics and curves are kept.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, params};
 use tapedeck_contracts::events::{Costs, ExecutionReport, Fill, Order, Pnl, Reason};
 
 use super::{
@@ -22,6 +22,29 @@ pub(super) struct Series {
     pub(super) symbol: i64,
 }
 
+/// The statements of a batch, looked up once for all of its reports.
+pub(super) struct Statements<'a> {
+    fill_id: CachedStatement<'a>,
+    report: CachedStatement<'a>,
+    /// The number of the next report.
+    next_seq: i64,
+}
+
+impl<'a> Statements<'a> {
+    pub(super) fn new(conn: &'a Connection) -> Result<Self> {
+        let newest: Option<i64> =
+            conn.prepare_cached("SELECT max(seq) FROM exec_reports")?.query_row([], |row| row.get(0))?;
+        Ok(Self {
+            fill_id: conn.prepare_cached(
+                "INSERT INTO fill_ids (account, venue, symbol, fill_id, content, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+                 ON CONFLICT DO NOTHING",
+            )?,
+            report: conn.prepare_cached(INSERT)?,
+            next_seq: newest.unwrap_or_default() + 1,
+        })
+    }
+}
+
 /// Keeps a report whose event id is new. False: it repeats a fill that is kept.
 pub(super) fn keep<'a>(step: &mut Step<'a>, row: &'a Row, report: &'a ExecutionReport) -> Result<bool> {
     let series = Series {
@@ -30,15 +53,13 @@ pub(super) fn keep<'a>(step: &mut Step<'a>, row: &'a Row, report: &'a ExecutionR
         symbol: step.names.intern(step.conn, &report.symbol)?,
     };
     if let Some(fill) = &report.fill
-        && is_repeated(step.conn, series, report, fill)?
+        && !remember_fill(step, series, report, fill)?
     {
         return Ok(false);
     }
     let place = codec::place(&row.origin)?;
-    let seq = insert(step, row, report, series, place)?;
-    if let Some(fill) = &report.fill {
-        remember_fill(step.conn, series, report, fill, seq)?;
-    }
+    insert(step, row, report, series, place)?;
+    step.reports.next_seq += 1;
     let replaced = match &report.fill {
         Some(fill) => replaced(step.conn, series, fill)?,
         None => None,
@@ -50,31 +71,28 @@ pub(super) fn keep<'a>(step: &mut Step<'a>, row: &'a Row, report: &'a ExecutionR
     Ok(true)
 }
 
-/// Whether the fill is there already with the same content.
-fn is_repeated(conn: &Connection, series: Series, report: &ExecutionReport, fill: &Fill) -> Result<bool> {
-    let known: Option<i64> = conn
+/// Notes a new fill; false where it is there already with the same content.
+fn remember_fill(step: &mut Step<'_>, series: Series, report: &ExecutionReport, fill: &Fill) -> Result<bool> {
+    let (id, content) = (Id::of(&fill.fill_id), content(report));
+    let Series { account, venue, symbol } = series;
+    let seq = step.reports.next_seq;
+    if step.reports.fill_id.execute(params![account, venue, symbol, id, content, seq])? == 1 {
+        return Ok(true);
+    }
+    let known: i64 = step
+        .conn
         .prepare_cached(
             "SELECT content FROM fill_ids WHERE account = ?1 AND venue = ?2 AND symbol = ?3 AND fill_id = ?4",
         )?
-        .query_row(params![series.account, series.venue, series.symbol, Id::of(&fill.fill_id)], |row| row.get(0))
-        .optional()?;
-    match known {
-        None => Ok(false),
-        Some(known) if known == content(report) => Ok(true),
-        Some(_) => Err(poison(format!(
-            "fill `{}` of {} on {} {} is there already and says something else: a fill is reported once; correct it \
-             with TRADE_CORRECT or TRADE_CANCEL, under a fill_id of its own",
-            fill.fill_id, report.account, report.venue, report.symbol
-        ))),
+        .query_row(params![account, venue, symbol, id], |row| row.get(0))?;
+    if known == content {
+        return Ok(false);
     }
-}
-
-fn remember_fill(conn: &Connection, series: Series, report: &ExecutionReport, fill: &Fill, seq: i64) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO fill_ids (account, venue, symbol, fill_id, content, seq) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![series.account, series.venue, series.symbol, Id::of(&fill.fill_id), content(report), seq])?;
-    Ok(())
+    Err(poison(format!(
+        "fill `{}` of {} on {} {} is there already and says something else: a fill is reported once; correct it \
+         with TRADE_CORRECT or TRADE_CANCEL, under a fill_id of its own",
+        fill.fill_id, report.account, report.venue, report.symbol
+    )))
 }
 
 /// The fill that a correction or a cancel names, while its row is kept.
@@ -93,7 +111,14 @@ fn replaced(conn: &Connection, series: Series, fill: &Fill) -> Result<Option<Rep
     }))
 }
 
-fn insert(step: &mut Step<'_>, row: &Row, report: &ExecutionReport, series: Series, place: i64) -> Result<i64> {
+const INSERT: &str = "INSERT INTO exec_reports (seq, time_us, place, ingested_ms, account, venue, symbol, strategy, \
+     exec_type, event_id, decision_id, order_id, client_order_id, side, order_type, quantity, limit_price, \
+     time_in_force, status, cum_qty, leaves_qty, avg_px, fill_id, execution_number, last_qty, last_px, liquidity, \
+     ref_fill_id, commission, currency, slippage_bps, realized, unrealized, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
+     ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, \
+     ?30, ?31, ?32, ?33, ?34)";
+
+fn insert(step: &mut Step<'_>, row: &Row, report: &ExecutionReport, series: Series, place: i64) -> Result<()> {
     let (conn, order) = (step.conn, &report.order);
     let strategy = report.strategy_id.as_deref().map(|name| step.names.intern(conn, name)).transpose()?;
     let currency = step.names.intern(conn, &report.costs.currency)?;
@@ -101,15 +126,8 @@ fn insert(step: &mut Step<'_>, row: &Row, report: &ExecutionReport, series: Seri
     let number = fill.and_then(|fill| fill.execution_number);
     let number = number.map(i64::try_from).transpose().map_err(|_| poison("$.fill.execution_number is beyond 2^63"))?;
     let reason = report.reason.as_ref().map(|reason| serde_json::to_string(reason).unwrap_or_default());
-    conn.prepare_cached(
-        "INSERT INTO exec_reports (time_us, place, ingested_ms, account, venue, symbol, strategy, exec_type, event_id, \
-         decision_id, order_id, client_order_id, side, order_type, quantity, limit_price, time_in_force, status, \
-         cum_qty, leaves_qty, avg_px, fill_id, execution_number, last_qty, last_px, liquidity, ref_fill_id, \
-         commission, currency, slippage_bps, realized, unrealized, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, \
-         ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, \
-         ?31, ?32, ?33)",
-    )?
-    .execute(params![
+    step.reports.report.execute(params![
+        step.reports.next_seq,
         report.timestamp.micros(),
         place,
         step.ingested_ms,
@@ -144,7 +162,7 @@ fn insert(step: &mut Step<'_>, row: &Row, report: &ExecutionReport, series: Seri
         codec::stored(*report.pnl.unrealized),
         reason,
     ])?;
-    Ok(conn.last_insert_rowid())
+    Ok(())
 }
 
 /// A hash of all that a report says, but its event id and schema version. Every
