@@ -66,6 +66,11 @@ fn the_curve_is_cumulative_and_leaves_out_empty_buckets() {
 }
 
 #[test]
+fn an_accounts_curve_does_not_depend_on_the_order_of_partitions() {
+    on_sqlite(curves::an_accounts_curve_does_not_depend_on_the_order_of_partitions);
+}
+
+#[test]
 fn late_reports_are_in_the_newest_sum() {
     on_sqlite(curves::late_reports_are_in_the_newest_sum);
 }

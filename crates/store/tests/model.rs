@@ -4,7 +4,11 @@
 //!
 //! Not here: exact examples, which are the conformance suite's.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -100,13 +104,25 @@ fn own_fee(all: &[ExecutionReport], report: &ExecutionReport) -> Decimal {
     if first.costs.currency == report.costs.currency { *report.costs.commission } else { Decimal::ZERO }
 }
 
-/// The last realised PnL and fees of each second, after the reports so far.
+/// The last realised PnL and fees of each second, after the reports so far; of an
+/// account, the sum over its symbols.
 fn model_curve(all: &[ExecutionReport], account: &str, symbol: Option<&str>) -> BTreeMap<i64, (Decimal, Decimal)> {
+    let Some(symbol) = symbol else {
+        let symbols: BTreeSet<&str> = all.iter().filter(|r| r.account == account).map(|r| r.symbol.as_str()).collect();
+        let curves: Vec<_> = symbols.into_iter().map(|symbol| model_curve(all, account, Some(symbol))).collect();
+        let seconds: BTreeSet<i64> = curves.iter().flat_map(BTreeMap::keys).copied().collect();
+        let newest = |curve: &BTreeMap<i64, (Decimal, Decimal)>, second| {
+            curve.range(..=second).next_back().map_or((Decimal::ZERO, Decimal::ZERO), |(_, sums)| *sums)
+        };
+        let sum = |second| {
+            let each = curves.iter().map(|curve| newest(curve, second));
+            each.fold((Decimal::ZERO, Decimal::ZERO), |all, one| (all.0 + one.0, all.1 + one.1))
+        };
+        return seconds.into_iter().map(|second| (second, sum(second))).collect();
+    };
     let (mut clock, mut realized, mut fees) = (i64::MIN, Decimal::ZERO, Decimal::ZERO);
     let mut curve = BTreeMap::new();
-    let of_curve =
-        |report: &&ExecutionReport| report.account == account && symbol.is_none_or(|symbol| symbol == report.symbol);
-    for report in all.iter().filter(of_curve) {
+    for report in all.iter().filter(|report| report.account == account && report.symbol == symbol) {
         clock = clock.max(report.timestamp.micros());
         realized += *report.pnl.realized;
         fees += own_fee(all, report);
@@ -138,11 +154,13 @@ fn model_stats(all: &[ExecutionReport], account: &str, venue: &str, symbol: &str
         stats.volume += *fill.last_qty;
         stats.turnover += (*fill.last_qty * *fill.last_px).round_dp(8);
         let after = if report.order.side == Side::Buy { position + *fill.last_qty } else { position - *fill.last_qty };
-        net += *report.pnl.realized - fee;
-        if !position.is_zero() && (after.is_zero() || (after > Decimal::ZERO) != (position > Decimal::ZERO)) {
+        let ends = !position.is_zero() && (after.is_zero() || (after > Decimal::ZERO) != (position > Decimal::ZERO));
+        let closing = if ends { (fee * position.abs() / *fill.last_qty).round_dp(8) } else { fee };
+        net += *report.pnl.realized - closing;
+        if ends {
             stats.trips += 1;
             stats.won += u64::from(net > Decimal::ZERO);
-            net = Decimal::ZERO;
+            net = closing - fee;
         }
         position = after;
     }

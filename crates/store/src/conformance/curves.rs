@@ -72,6 +72,26 @@ pub fn late_reports_are_in_the_newest_sum(open: Open<'_>) {
     assert_eq!(last, Some([dec("9"), Dec::ZERO, dec("57")]));
 }
 
+/// An account's curve is the sum of its symbols' at each time, in whatever order
+/// their partitions are applied.
+pub fn an_accounts_curve_does_not_depend_on_the_order_of_partitions(open: Open<'_>) {
+    let store = open();
+    let of = |symbol: &str, at: u64, realized: &str, n: u64| {
+        let mut report = sale(at, realized);
+        report.event_id = format!("{symbol}-{n}").as_str().into();
+        report.symbol = symbol.into();
+        if let Some(fill) = &mut report.fill {
+            fill.fill_id = format!("{symbol}-{n}");
+        }
+        report
+    };
+    store.apply(&reports([of("LATE", 10, "1", 1), of("LATE", 90, "2", 2)])).expect("apply");
+    let second = rows(vec![row(2, of("EARLY", 5, "10", 3)), row(3, of("EARLY", 50, "20", 4))]);
+    store.apply(&second).expect("apply");
+    let realized: Vec<_> = curve(&*store, None, 0, 200, 1).into_iter().map(|point| point[0]).collect();
+    assert_eq!(realized, [dec("10"), dec("11"), dec("31"), dec("33")]);
+}
+
 /// Sums keep every digit over many reports.
 pub fn sums_keep_every_digit(open: Open<'_>) {
     let store = open();

@@ -8,7 +8,7 @@ use rusqlite::{
     Row, Statement, ToSql,
     types::{ToSqlOutput, Value, ValueRef},
 };
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, RoundingStrategy};
 use tapedeck_contracts::{
     Dec, Timestamp,
     events::{ExecType, Liquidity, OrderStatus, OrderType, Severity, Side, TimeInForce},
@@ -226,6 +226,16 @@ pub(super) fn exact_sum(a: Decimal, b: Decimal) -> Option<Decimal> {
     let aligned = |value: Decimal| value.mantissa().checked_mul(10_i128.checked_pow(scale - value.scale())?);
     let sum = aligned(a)?.checked_add(aligned(b)?)?;
     Decimal::try_from_i128_with_scale(sum, scale).ok().map(|sum| sum.normalize())
+}
+
+/// amount · part / whole, rounded half to even to 8 decimals; none where it does
+/// not fit.
+pub(super) fn money_share(amount: Decimal, part: Decimal, whole: Decimal) -> Option<Decimal> {
+    if part == whole || whole.is_zero() {
+        return Some(amount);
+    }
+    let share = amount.checked_mul(part)?.checked_div(whole)?;
+    Some(share.round_dp_with_strategy(MONEY_DECIMALS, RoundingStrategy::MidpointNearestEven).normalize())
 }
 
 /// The product, rounded once, half to even, to 8 decimals; none where it is too large.

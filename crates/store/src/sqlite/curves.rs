@@ -1,10 +1,12 @@
 //! The PnL curve as it is written: cumulative realised PnL and commissions of
-//! each symbol and of the whole account, one row for each time with a report.
+//! each symbol of an account, one row for each time with a report. There is no
+//! curve of the whole account: its symbols come from several partitions, whose
+//! order to each other is nobody's, so it is summed when it is read.
 //!
 //! A curve's clock never goes back: a report with an earlier time than its
 //! curve's newest lands at that newest time. So each row is the state after
-//! some first part of the reports in the order of the log, never a mixture, and
-//! the last row holds them all.
+//! some first part of the symbol's reports in the order of the log, never a
+//! mixture, and the last row holds them all.
 //!
 //! Not here: reading it.
 
@@ -42,8 +44,8 @@ struct Total {
 }
 
 impl Curves {
-    /// Adds a report to the curves of its symbol and its account. A commission
-    /// in another currency than the account's is in neither.
+    /// Adds a report to the curve of its symbol. A commission in another currency
+    /// than the account's is not in it.
     pub(super) fn report(
         &mut self,
         conn: &Connection,
@@ -52,18 +54,16 @@ impl Curves {
         own_currency: bool,
     ) -> Result<()> {
         let fees = if own_currency { *report.costs.commission } else { Decimal::ZERO };
-        for symbol in [series.symbol, WHOLE_ACCOUNT] {
-            let key = (series.account, symbol);
-            let mut total = match self.totals.get(&key) {
-                Some(total) => *total,
-                None => load(conn, key)?,
-            };
-            let sums = exact_sum(total.realized, *report.pnl.realized).zip(exact_sum(total.fees, fees));
-            (total.realized, total.fees) = sums.ok_or_else(|| too_large(report))?;
-            total.time_us = total.time_us.max(report.timestamp.micros());
-            self.totals.insert(key, total);
-            self.points.insert((key.0, key.1, total.time_us), (total.realized, total.fees));
-        }
+        let key = (series.account, series.symbol);
+        let mut total = match self.totals.get(&key) {
+            Some(total) => *total,
+            None => load(conn, key)?,
+        };
+        let sums = exact_sum(total.realized, *report.pnl.realized).zip(exact_sum(total.fees, fees));
+        (total.realized, total.fees) = sums.ok_or_else(|| too_large(report))?;
+        total.time_us = total.time_us.max(report.timestamp.micros());
+        self.totals.insert(key, total);
+        self.points.insert((key.0, key.1, total.time_us), (total.realized, total.fees));
         Ok(())
     }
 

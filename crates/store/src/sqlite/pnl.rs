@@ -24,22 +24,68 @@ pub(super) const REALIZED: &str = "SELECT time_us, realized, fees FROM pnl_curve
 pub(super) const UNREALIZED: &str = "SELECT time_us, unrealized FROM unrealized_curve \
      WHERE account = ?1 AND symbol = ?2 AND time_us < ?3 ORDER BY time_us DESC";
 
+pub(super) const SYMBOLS: &str = "SELECT symbol FROM pnl_totals WHERE account = ?1";
+
 /// The points of the buckets that hold an event, oldest first.
 pub(super) fn pnl(conn: &Connection, names: &mut Names, query: &PnlQuery) -> Result<Vec<PnlPoint>> {
     let Some(account) = names.find(conn, &query.account)? else { return Ok(Vec::new()) };
-    let symbol = match &query.symbol {
-        None => WHOLE_ACCOUNT,
+    let stretch = Stretch::of(query);
+    let (symbols, held_as) = match &query.symbol {
+        None => (symbols_of(conn, account)?, WHOLE_ACCOUNT),
         Some(name) => match names.find(conn, name)? {
             None => return Ok(Vec::new()),
-            Some(symbol) => symbol,
+            Some(symbol) => (vec![symbol], symbol),
         },
     };
-    let stretch = Stretch::of(query);
-    let sums = last_of_buckets(conn, REALIZED, (account, symbol), &stretch, |row| {
-        Ok((codec::decimal(row, 1)?, codec::decimal(row, 2)?))
-    })?;
-    let held = last_of_buckets(conn, UNREALIZED, (account, symbol), &stretch, |row| codec::decimal(row, 1))?;
-    Ok(side_by_side(&sums, &held, stretch.first_us))
+    let curves: Vec<_> = symbols
+        .into_iter()
+        .map(|symbol| {
+            last_of_buckets(conn, REALIZED, (account, symbol), &stretch, |row| {
+                Ok((codec::decimal(row, 1)?, codec::decimal(row, 2)?))
+            })
+        })
+        .collect::<Result<_>>()?;
+    let held = last_of_buckets(conn, UNREALIZED, (account, held_as), &stretch, |row| codec::decimal(row, 1))?;
+    Ok(side_by_side(&summed(curves, stretch.first_us), &held, stretch.first_us))
+}
+
+/// The symbols of an account that have a curve.
+fn symbols_of(conn: &Connection, account: i64) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(SYMBOLS)?;
+    let mut rows = statement.query(params![account])?;
+    let mut symbols = Vec::new();
+    while let Some(row) = rows.next()? {
+        symbols.push(row.get(0)?);
+    }
+    Ok(symbols)
+}
+
+type Curve = Vec<(i64, (Decimal, Decimal))>;
+
+/// One curve of several that are newest first: in each bucket the sum of the
+/// newest row of each up to it, and one more from before the stretch.
+fn summed(mut curves: Vec<Curve>, first_us: i64) -> Curve {
+    if curves.len() == 1 {
+        return curves.remove(0);
+    }
+    let mut heads = vec![0; curves.len()];
+    let mut sums = Curve::new();
+    loop {
+        let standing = |(curve, head): (&Curve, &usize)| curve.get(*head).copied();
+        let newest = curves.iter().zip(&heads).filter_map(standing).map(|(start, _)| start).max();
+        let Some(newest) = newest else { return sums };
+        let (mut realized, mut fees) = (Decimal::ZERO, Decimal::ZERO);
+        for (_, row) in curves.iter().zip(&heads).filter_map(standing) {
+            (realized, fees) = (realized + row.0, fees + row.1);
+        }
+        sums.push((newest, (realized, fees)));
+        if newest < first_us || sums.len() > MAX_POINTS {
+            return sums;
+        }
+        for (curve, head) in curves.iter().zip(&mut heads) {
+            *head += usize::from(curve.get(*head).is_some_and(|(start, _)| *start == newest));
+        }
+    }
 }
 
 /// What is asked for, in buckets.

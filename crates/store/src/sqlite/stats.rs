@@ -14,7 +14,7 @@ use tapedeck_contracts::{
 
 use super::{
     apply::poison,
-    codec::{self, exact_sum, money_product},
+    codec::{self, exact_sum, money_product, money_share},
     names::Names,
     reports::Series,
     risk, totals,
@@ -128,16 +128,21 @@ impl Stat {
         if before.is_zero() && self.position.is_zero() {
             return Some(());
         }
-        self.trip_net = exact_sum(self.trip_net, *report.pnl.realized)?;
-        if own_currency {
-            self.trip_net = exact_sum(self.trip_net, -commission)?;
-        }
-        // A flip closes one trip and opens the next; its commission is the closed one's.
-        let flipped = !before.is_zero() && before.is_sign_negative() != self.position.is_sign_negative();
+        // A flip closes one trip and opens the next; each pays its share of the
+        // commission, as in the paper broker's books.
+        let flipped = !before.is_zero()
+            && !self.position.is_zero()
+            && before.is_sign_negative() != self.position.is_sign_negative();
+        let commission = if own_currency { commission } else { Decimal::ZERO };
+        let closing = match &report.fill {
+            Some(fill) if flipped => money_share(commission, before.abs(), *fill.last_qty)?,
+            _ => commission,
+        };
+        self.trip_net = exact_sum(exact_sum(self.trip_net, *report.pnl.realized)?, -closing)?;
         if self.position.is_zero() || flipped {
             self.round_trips += 1;
             self.round_trips_won += i64::from(self.trip_net > Decimal::ZERO);
-            self.trip_net = Decimal::ZERO;
+            self.trip_net = closing - commission;
         }
         Some(())
     }
