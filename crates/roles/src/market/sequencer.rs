@@ -4,6 +4,7 @@
 //! Not here: what a file or a generator gives.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{
@@ -16,7 +17,7 @@ use std::{
 };
 
 use tapedeck_contracts::{Event, EventId, Timestamp, events::Envelope, headers::Seq};
-use tapedeck_flow::{Failure, Gauges, Outbound, Phase, Seat, Stop};
+use tapedeck_flow::{Failure, Gauges, Outbound, Phase, Seat, Stop, backoff::Backoff};
 use tapedeck_log::Record;
 
 use super::{
@@ -81,11 +82,39 @@ fn stand_by_and_run(
     if !problems.is_empty() {
         return Err(Failure::Fatal(problems.join("\n")));
     }
+    let mut backoff = Backoff::default();
+    while !ctx.stop.requested() {
+        match hold_seat(ctx, config, sources, progress, clock, &mut backoff) {
+            Err(failure @ (Failure::Transient(_) | Failure::Fenced(_))) => {
+                tracing::warn!(role = ROLE, %failure, "joined again; the sources go on from their state");
+                Gauges::add(&ctx.gauges.retries, 1);
+                ctx.gauges.set_phase(Phase::Retrying(failure.to_string()));
+                ctx.stop.wait(backoff.next_wait());
+            }
+            ended => return ended,
+        }
+    }
+    Ok(())
+}
+
+/// From the seat to the wish to stop, or to a failure.
+fn hold_seat(
+    ctx: &Context,
+    config: &MarketConfig,
+    sources: &[SourceConfig],
+    progress: &Arc<Progress>,
+    clock: &dyn Clock,
+    backoff: &mut Backoff,
+) -> Result<(), Failure> {
     let mut seat = Seat::join(ctx.log.as_ref(), ROLE, &ctx.member)?;
-    ctx.gauges.set_phase(Phase::Standby);
+    if !seat.keep()? {
+        ctx.gauges.set_phase(Phase::Standby);
+    }
     while seat.wait(&ctx.stop)? {
+        let states = load_states(ctx.log.as_ref())?;
+        backoff.reset();
         ctx.gauges.set_phase(Phase::Running);
-        run_sources(ctx, config, sources, progress, clock, &mut seat)?;
+        run_sources(ctx, config, sources, progress, clock, (&mut seat, &states))?;
         ctx.gauges.set_phase(Phase::Standby);
     }
     Ok(())
@@ -98,9 +127,8 @@ fn run_sources(
     sources: &[SourceConfig],
     progress: &Arc<Progress>,
     clock: &dyn Clock,
-    seat: &mut Seat,
+    (seat, states): (&mut Seat, &BTreeMap<String, SourceState>),
 ) -> Result<(), Failure> {
-    let states = load_states(ctx.log.as_ref())?;
     let stop = Stop::new();
     let lost = AtomicBool::new(false);
     let failed = Mutex::new(None);

@@ -122,8 +122,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(EmbeddedConfig::default())
+    }
+
+    fn with(config: EmbeddedConfig) -> Self {
         let dir = tempdir().unwrap();
-        let log = EmbeddedLog::open(&dir.path().join("log"), EmbeddedConfig::default()).unwrap();
+        let log = EmbeddedLog::open(&dir.path().join("log"), config).unwrap();
         let names = [TOPIC.to_owned(), "symbol-subscriptions".to_owned(), state_topic(ROLE)];
         let topics = names.map(|name| {
             let topic = Catalogue::get().topic(&name).unwrap();
@@ -415,4 +419,40 @@ fn a_second_process_stands_by_and_takes_over() {
     });
     assert_eq!(bench.numbered("trades").len(), 60);
     assert_eq!(second.gauges.phase(), Phase::Stopped);
+}
+
+#[test]
+fn a_process_that_stalled_and_lost_its_seat_joins_again_and_goes_on() {
+    // The seat is kept less often than the session asks for: each time is a stall.
+    let bench = Bench::with(EmbeddedConfig { session_timeout: KEEP / 2, ..EmbeddedConfig::default() });
+    let sources = [SourceConfig { events: None, speed: Speed::Times(100.0), ..generator_source("g") }];
+    let progress = Arc::new(Progress::default());
+    let ctx = Context {
+        log: Arc::clone(&bench.log) as Arc<dyn Log>,
+        stop: Stop::new(),
+        member: "stalled".into(),
+        gauges: Arc::new(Gauges::default()),
+    };
+    let seq = || ctx.gauges.last_seq.load(SeqCst);
+    thread::scope(|scope| {
+        let role = scope.spawn(|| run(&ctx, &CONFIG, &sources, &progress));
+        let join = || Seat::join(&*bench.log, ROLE, "other").unwrap();
+        let (mut other, mut held) = (join(), false);
+        while !held || ctx.gauges.phase() != Phase::Standby {
+            assert!(!role.is_finished(), "{:?}", ctx.gauges.phase());
+            held = other.keep().unwrap_or_else(|_| {
+                other = join(); // It may stall as well.
+                false
+            });
+        }
+        let before = seq();
+        drop(other);
+        while seq() < before + 10 {
+            assert!(!role.is_finished(), "{:?}", ctx.gauges.phase());
+            thread::yield_now();
+        }
+        ctx.stop.request();
+        role.join().unwrap().unwrap();
+    });
+    assert!(bench.numbered("g").len() >= 10);
 }
