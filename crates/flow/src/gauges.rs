@@ -17,6 +17,9 @@ pub enum Phase {
     Standby,
     /// At work.
     Running,
+    /// Something failed that may pass, and is tried again until it works; the text
+    /// says what.
+    Retrying(String),
     /// A partition cannot go on; the text says why and what to do.
     Blocked(String),
     /// It ended as it should.

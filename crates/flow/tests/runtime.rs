@@ -204,6 +204,45 @@ fn a_step_that_was_taken_though_its_answer_was_lost_is_not_taken_twice() {
     assert_eq!(gauges.retries.load(SeqCst), 1);
 }
 
+/// Nothing can be made visible while it is away.
+struct Away(LogStep, Arc<AtomicBool>);
+
+impl Step for Away {
+    type Effect = LogEffect;
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
+        self.0.resume(partitions)
+    }
+    fn perform(&mut self, member: &mut dyn Member, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
+        match self.1.load(SeqCst) {
+            true => Err(Failure::Transient("the store is away".into())),
+            false => self.0.perform(member, effect, moves),
+        }
+    }
+}
+
+#[test]
+fn a_failure_that_passes_is_shown_as_tried_again_and_not_as_blocked() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b"]);
+    let away = Arc::new(AtomicBool::new(true));
+    let running = Running::start(tape.setup("one"), Counter::default(), Away(tape.step(), Arc::clone(&away)));
+    let gauges = Arc::clone(&running.gauges);
+    let mut seen = Vec::new();
+    while gauges.retries.load(SeqCst) < 3 {
+        seen.push(gauges.phase());
+        std::thread::yield_now();
+    }
+    let Phase::Retrying(what) = gauges.phase() else { panic!("not retrying: {:?}", gauges.phase()) };
+    assert!(what.contains("the store is away"), "{what}");
+    assert!(!seen.iter().any(|phase| matches!(phase, Phase::Blocked(_))), "{seen:?}");
+    away.store(false, SeqCst);
+    assert_eq!(values(&tape.outputs(2)), ["a", "b"]);
+    while gauges.phase() != Phase::Running {
+        std::thread::yield_now();
+    }
+    running.end().unwrap();
+}
+
 #[test]
 fn what_waits_for_company_is_made_visible_on_stop_and_the_group_is_left() {
     let tape = Tape::new();

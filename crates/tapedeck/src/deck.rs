@@ -218,7 +218,8 @@ impl Deck {
         self.running.iter().find(|running| running.role == role).map(|running| &*running.gauges)
     }
 
-    /// The first role that failed or cannot go on, and why.
+    /// The first role that failed or cannot go on, and why; not one that only
+    /// tries again.
     pub(crate) fn trouble(&self) -> Option<(Role, String)> {
         self.running.iter().find_map(|running| match running.gauges.phase() {
             Phase::Failed(why) | Phase::Blocked(why) => Some((running.role, why)),

@@ -18,9 +18,9 @@ use crate::{app::App, params::Params, problem::Problem, routes::json};
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RoleItem<'a> {
     role: &'a str,
-    /// starting, standby, running, blocked, stopped, failed.
+    /// starting, standby, running, retrying, blocked, stopped, failed.
     phase: &'static str,
-    /// Why it is blocked or failed, and what to do.
+    /// What is tried again; or why it is blocked or failed, and what to do.
     detail: Option<String>,
     /// Records handled.
     records: u64,
@@ -55,6 +55,7 @@ fn item<'a>(role: &'a str, gauges: &Gauges) -> RoleItem<'a> {
         Phase::Starting => ("starting", None),
         Phase::Standby => ("standby", None),
         Phase::Running => ("running", None),
+        Phase::Retrying(what) => ("retrying", Some(what)),
         Phase::Blocked(why) => ("blocked", Some(why)),
         Phase::Stopped => ("stopped", None),
         Phase::Failed(why) => ("failed", Some(why)),

@@ -69,7 +69,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Probl
             Phase::Running | Phase::Standby => {}
             Phase::Starting => missing.push(format!("{name}: starting")),
             Phase::Stopped => missing.push(format!("{name}: stopped")),
-            Phase::Blocked(why) | Phase::Failed(why) => missing.push(format!("{name}: {why}")),
+            Phase::Retrying(why) | Phase::Blocked(why) | Phase::Failed(why) => missing.push(format!("{name}: {why}")),
         }
     }
     if missing.is_empty() {

@@ -83,6 +83,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 Ok(()) => return Ok(()),
                 Err(Failure::Fenced(detail) | Failure::Transient(detail)) => {
                     tracing::warn!(role = self.setup.role, detail, "the group is joined again");
+                    self.setup.gauges.set_phase(Phase::Retrying(detail));
                     self.forget_all();
                     Gauges::add(&self.setup.gauges.retries, 1);
                     self.setup.stop.wait(self.backoff.next_wait());
@@ -109,11 +110,13 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     fn admit(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
         while !self.newcomers.is_empty() && !self.setup.stop.requested() {
             match self.open_newcomers(member) {
-                Ok(()) => self.backoff.reset(),
+                Ok(()) => {
+                    self.backoff.reset();
+                    self.show_phase();
+                }
                 Err(Failure::Transient(detail)) => self.pause(member, &detail)?,
                 Err(failure) => return Err(failure),
             }
-            self.show_phase();
         }
         Ok(())
     }
@@ -274,7 +277,10 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         Gauges::add(&self.setup.gauges.retries, 1);
         let wait = self.backoff.next_wait();
         tracing::warn!(role = self.setup.role, detail, wait_ms = wait.as_millis() as u64, "failed; tried again");
-        self.setup.gauges.set_phase(Phase::Blocked(format!("{detail}; tried again until it works")));
+        // A partition that cannot go on is the worse news, and stays.
+        if self.held.iter().all(|held| held.blocked.is_none()) {
+            self.setup.gauges.set_phase(Phase::Retrying(format!("{detail}; tried again until it works")));
+        }
         member.pause(&self.places(|_| true));
         let until = Instant::now() + wait;
         while Instant::now() < until && !self.overdue() {

@@ -126,6 +126,7 @@ impl Role {
                 Broken::Failed(failure) => {
                     tracing::warn!(role = ROLE, %failure, "state dropped, read again");
                     Gauges::add(&self.context.gauges.retries, 1);
+                    self.context.gauges.set_phase(Phase::Retrying(failure.to_string()));
                     self.context.stop.wait(backoff.next_wait());
                 }
                 Broken::Refused { place, detail, panicked } => {
@@ -144,8 +145,10 @@ impl Role {
 
     /// From the seat to its end. Whatever is in memory is dropped with it.
     fn hold_seat(&self, trouble: &mut Option<Trouble>, backoff: &mut Backoff) -> Result<Left, Broken> {
-        self.context.gauges.set_phase(Phase::Standby);
         let mut seat = Seat::join(&*self.context.log, ROLE, &self.context.member)?;
+        if !seat.keep()? {
+            self.context.gauges.set_phase(Phase::Standby);
+        }
         if !seat.wait(&self.context.stop)? {
             return Ok(Left::Stopped);
         }
