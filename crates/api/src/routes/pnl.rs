@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::{extract::State, http::Uri, response::Response};
 use serde::Serialize;
 use tapedeck_contracts::{Dec, Timestamp};
-use tapedeck_store::{PnlPoint, PnlQuery};
+use tapedeck_store::{AccountRow, PnlPoint, PnlQuery};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -127,29 +127,37 @@ pub(crate) struct PnlCurve<'a> {
 ))]
 pub(crate) async fn pnl(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     let params = PnlParams::read(&uri)?;
-    let rows = app.accounts().await?;
-    let account = choose(&rows, params.account.as_deref())?
-        .ok_or_else(|| Problem::not_found("there is no account yet; its first event makes it"))?;
-    let row = rows.iter().find(|row| row.account == account);
-    let newest = row.map_or_else(Timestamp::default, |row| row.as_of);
-    let to = params.to.unwrap_or_else(|| params.from.map_or(newest, |from| newest.max(from)));
-    let from = params.from.unwrap_or_else(|| to.plus_micros(-DAY_US));
-    let (interval_us, interval) = coarsen(params.interval, from, to, params.max_points);
-    let currency = row.and_then(|row| row.currency.clone());
+    // One call for account and curve: each waits for a place among the calls to the store.
     app.store(move |store| {
-        let points =
-            store.pnl(&PnlQuery { account: account.clone(), symbol: params.symbol.clone(), from, to, interval_us })?;
-        Ok(json(&PnlCurve {
-            account: &account,
+        let rows = store.accounts()?;
+        let row = match row_of(&rows, params.account.as_deref()) {
+            Ok(row) => row,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let to = params.to.unwrap_or_else(|| params.from.map_or(row.as_of, |from| row.as_of.max(from)));
+        let from = params.from.unwrap_or_else(|| to.plus_micros(-DAY_US));
+        let (interval_us, interval) = coarsen(params.interval, from, to, params.max_points);
+        let (account, symbol) = (row.account.clone(), params.symbol.clone());
+        let points = store.pnl(&PnlQuery { account, symbol, from, to, interval_us })?;
+        Ok(Ok(json(&PnlCurve {
+            account: &row.account,
             symbol: params.symbol.as_deref(),
-            currency: currency.as_deref(),
+            currency: row.currency.as_deref(),
             interval: &interval,
             from,
             to,
             points: points.iter().map(PnlItem::from).collect(),
-        }))
+        })))
     })
-    .await
+    .await?
+}
+
+/// The account asked for, or the only one there is.
+fn row_of<'a>(rows: &'a [AccountRow], asked: Option<&str>) -> Result<&'a AccountRow, Problem> {
+    let name = choose(rows, asked)?;
+    rows.iter()
+        .find(|row| Some(&row.account) == name.as_ref())
+        .ok_or_else(|| Problem::not_found("there is no account yet; its first event makes it"))
 }
 
 /// The shortest interval, not shorter than the one asked for, whose buckets

@@ -138,7 +138,7 @@ pub(super) fn decimal(row: &Row<'_>, column: usize) -> Result<Decimal> {
 pub(super) fn optional_decimal(row: &Row<'_>, column: usize) -> Result<Option<Decimal>> {
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
-        ValueRef::Integer(units) => Ok(Some(Decimal::new(units, MONEY_DECIMALS).normalize())),
+        ValueRef::Integer(units) => Ok(Some(of_units(units))),
         ValueRef::Text(text) => std::str::from_utf8(text)
             .ok()
             .and_then(|text| Decimal::from_str_exact(text).ok())
@@ -156,6 +156,17 @@ pub(super) fn stored(value: Decimal) -> Value {
         .filter(|_| value.scale() <= MONEY_DECIMALS)
         .and_then(|unit| i64::try_from(value.mantissa().checked_mul(unit)?).ok());
     units.map_or_else(|| Value::Text(Dec(value).to_string()), Value::Integer)
+}
+
+/// Without zeros at its end: 64 bits are divided several times faster than the
+/// 96 of a decimal.
+fn of_units(mut units: i64) -> Decimal {
+    let mut scale = MONEY_DECIMALS;
+    while scale > 0 && units % 10 == 0 {
+        units /= 10;
+        scale -= 1;
+    }
+    Decimal::new(units, scale)
 }
 
 const OFFSET_BITS: u32 = 48;

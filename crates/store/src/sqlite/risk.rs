@@ -21,10 +21,11 @@ pub(super) fn keep_metrics(step: &mut Step<'_>, row: &Row, metrics: &RiskMetrics
     let (conn, place) = (step.conn, codec::place(&row.origin)?);
     let (account, time_us) = (step.names.intern(conn, &metrics.account)?, metrics.timestamp.micros());
     let id = Id::of(row.event_id.as_str());
-    let known = conn
-        .prepare_cached("SELECT 1 FROM risk_metrics WHERE account = ?1 AND time_us = ?2 AND event_id = ?3")?
-        .exists(params![account, time_us, id])?;
-    if known {
+    if !step.accounts.is_after_all(conn, account, metrics.timestamp)?
+        && conn
+            .prepare_cached("SELECT 1 FROM risk_metrics WHERE account = ?1 AND time_us = ?2 AND event_id = ?3")?
+            .exists(params![account, time_us, id])?
+    {
         return Ok(false);
     }
     conn.prepare_cached(

@@ -53,6 +53,11 @@ impl Accounts {
         Ok(own == Some(&report.costs.currency))
     }
 
+    /// Whether metrics of this time come after all that were kept of the account.
+    pub(super) fn is_after_all(&mut self, conn: &Connection, account: i64, time: Timestamp) -> Result<bool> {
+        Ok(self.get(conn, account)?.metrics_us < Some(time.micros()))
+    }
+
     /// Notes metrics; older ones than the newest change nothing. Returns the
     /// symbols that were held before, where these are the newest.
     pub(super) fn metrics(
