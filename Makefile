@@ -5,7 +5,7 @@ setup:
 	@sh scripts/setup.sh
 
 run: setup
-	cargo run --release --quiet --bin tapedeck -- demo
+	cargo run --release --bin tapedeck -- demo
 
 test: setup lint
 	cargo test --workspace --quiet

@@ -95,8 +95,8 @@ fn read<T: DeserializeOwned>(
     let bytes = answer.body_mut().with_config().limit(MAX_ANSWER_BYTES).read_to_vec()?;
     let value: Value =
         serde_json::from_slice(&bytes).map_err(|_| anyhow::anyhow!("{base} answered {status}, not JSON"))?;
-    // A problem has a title; the result of an events post has none, whatever its status.
-    if !status.is_success() && value.get("title").is_some() {
+    // The result of an events post is one also where none was taken, and is a problem too.
+    if !status.is_success() && value.get("results").is_none() {
         let detail = value["detail"].as_str().or(value["title"].as_str()).unwrap_or_default();
         return Err(exit::input(detail));
     }

@@ -33,6 +33,8 @@ use crate::{
 
 /// Names the process that holds the folder, for the command line.
 const ADDRESS_FILE: &str = "address";
+/// What a replay remembers of itself; its folder keeps everything.
+pub(crate) const REPLAY_FILE: &str = "replay.json";
 /// Held while a process works in the folder.
 const LOCK_FILE: &str = "tapedeck.lock";
 /// What cursors are signed with.
@@ -62,17 +64,25 @@ impl Folder {
     /// # Errors
     /// The folder cannot be made or written.
     pub(crate) fn claim(dir: &Path) -> anyhow::Result<Claim> {
-        std::fs::create_dir_all(dir).with_context(|| format!("cannot make the data folder {}", dir.display()))?;
-        let path = dir.join(LOCK_FILE);
-        let lock = File::options().create(true).append(true).open(&path);
-        let lock = lock.with_context(|| format!("cannot write {}: give another folder with --data", path.display()))?;
+        let unfit = |what: &str, error: std::io::Error| {
+            exit::folder(format!("{what} {}: {error}; give another folder with --data", dir.display()))
+        };
+        if dir.exists() && !dir.is_dir() {
+            return Err(exit::folder(format!(
+                "{} is a file, not a folder: give another one with --data",
+                dir.display()
+            )));
+        }
+        std::fs::create_dir_all(dir).map_err(|error| unfit("cannot make the data folder", error))?;
+        let lock = File::options().create(true).append(true).open(dir.join(LOCK_FILE));
+        let lock = lock.map_err(|error| unfit("cannot write in", error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Claim::Ours(Self { dir: dir.to_owned(), _lock: lock })),
             Err(TryLockError::WouldBlock) => {
                 let address = std::fs::read_to_string(dir.join(ADDRESS_FILE)).ok();
                 Ok(Claim::Taken(address.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())))
             }
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+            Err(TryLockError::Error(error)) => Err(unfit("cannot lock", error)),
         }
     }
 
@@ -151,6 +161,13 @@ impl Deck {
     /// # Errors
     /// The folder's files are damaged, too new, or cannot be written.
     pub(crate) fn open(folder: Folder, config: &Config, stop: Stop) -> anyhow::Result<Self> {
+        let (log_file, store_file) = (folder.dir().join("log.db"), folder.dir().join("store.db"));
+        if log_file.exists() && !store_file.exists() {
+            tracing::warn!(
+                "{} has a log and no store: the store is made anew, and the recorder fills it from what the log still holds",
+                folder.dir().display()
+            );
+        }
         let embedded = EmbeddedConfig {
             max_record_bytes: config.log.max_record_bytes,
             max_topic_bytes: config.log.max_topic_bytes,
@@ -160,9 +177,14 @@ impl Deck {
         };
         let log: Arc<dyn Log> = EmbeddedLog::open(folder.dir(), embedded).map_err(exit::folder)?;
         let sqlite = SqliteConfig { busy_timeout: Duration::from_millis(config.store.busy_timeout_ms) };
-        let store: Arc<dyn Store> = SqliteStore::open(&folder.dir().join("store.db"), sqlite).map_err(exit::folder)?;
+        let store: Arc<dyn Store> = SqliteStore::open(&store_file, sqlite).map_err(exit::folder)?;
         let bytes = (config.log.max_topic_bytes > 0).then_some(config.log.max_topic_bytes);
-        log.create_topics(&topics::of_catalogue(bytes)).map_err(exit::folder)?;
+        let mut topics = topics::of_catalogue(bytes);
+        if folder.dir().join(REPLAY_FILE).exists() {
+            // A replay may go on after days: what was not read yet must be there.
+            topics.iter_mut().for_each(|topic| (topic.retention, topic.retention_bytes) = (None, None));
+        }
+        log.create_topics(&topics).map_err(exit::folder)?;
         Ok(Self { log, store, stop, running: Vec::new(), server: None, folder })
     }
 
@@ -275,7 +297,6 @@ impl Deck {
                 Ok(()) if matches!(own.phase(), Phase::Blocked(_)) => {}
                 Ok(()) => own.set_phase(Phase::Stopped),
                 Err(failure) => {
-                    tracing::error!(role = role.name(), "{failure}");
                     own.set_phase(Phase::Failed(failure.to_string()));
                     // A role that cannot go on must be seen: the process ends, and says why.
                     stop.request();

@@ -20,6 +20,24 @@ fn replay(file: &Path, data: &Path, more: &[&str]) -> Value {
     json(&args)
 }
 
+/// Starts a replay and kills it, again and again, each time after another while;
+/// returns how often it was still at work.
+fn cut(file: &Path, data: &Path, more: &[&str], times: u64, seed: u64) -> u64 {
+    let mut dice = Dice::new(seed);
+    let mut kills = 0;
+    for _ in 0..times {
+        let mut args = vec!["replay", text(file), "--currency", "USD", "--json", "--data", text(data)];
+        args.extend(more);
+        let mut child = tapedeck(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // A random moment is what is tested here, not a state that is waited for.
+        std::thread::sleep(Duration::from_millis(20 + dice.below(400)));
+        kills += u64::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    kills
+}
+
 #[test]
 fn the_same_file_twice_gives_the_same_digest() {
     let dir = tempfile::tempdir().unwrap();
@@ -54,20 +72,9 @@ fn a_replay_killed_at_random_moments_and_continued_ends_as_if_nothing_had_happen
     bars(&file, &["AAA", "BBB"], 4_000, 3);
     let whole = replay(&file, &dir.path().join("whole"), &[]);
     let data = dir.path().join("cut");
-    let mut dice = Dice::new(4);
-    let mut kills = 0;
-    for _ in 0..12 {
-        let args = ["replay", text(&file), "--currency", "USD", "--json", "--data", text(&data)];
-        let mut child = tapedeck(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20 + dice.below(400)));
-        if child.try_wait().unwrap().is_none() {
-            kills += 1;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    let cut = replay(&file, &data, &[]);
+    let kills = cut(&file, &data, &[], 12, 4);
     assert!(kills > 0, "the replay was always over before the kill");
+    let cut = replay(&file, &data, &[]);
     assert_eq!(whole["digest"], cut["digest"]);
     assert_eq!(whole["events"], cut["events"]);
     assert_eq!(whole["pnl"], cut["pnl"]);
@@ -81,7 +88,11 @@ fn a_continued_replay_keeps_the_records_and_positions_from_before_the_kill() {
     let data = dir.path().join("data");
     let args = ["replay", text(&file), "--currency", "USD", "--json", "--speed", "20000x", "--data", text(&data)];
     let mut child = tapedeck(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(2_500));
+    // Some half a megabyte in the store is a good part of the file, and not all of it.
+    let store = data.join("store.db-wal");
+    common::eventually("rows in the store", || {
+        std::fs::metadata(&store).is_ok_and(|file| file.len() > 500_000).then_some(())
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     let before = {
@@ -255,22 +266,34 @@ fn positions_and_pnl_agree_with_a_second_calculation_over_the_executions() {
     check_money(&data);
 }
 
+const QUOTES: &str = "time=1,bid=2,ask=3,volume=4";
+/// The recordings, what must be said of each, and a speed at which it takes some seconds.
+const RECORDINGS: [(&str, &[&str], &str); 3] = [
+    ("btc-perp-1m-2022-01.csv.gz", &["--symbol", "BTCUSDT", "--volume-unit", "quote"], "500000x"),
+    ("eurusd-quotes-2020-01.csv.gz", &["--symbol", "EURUSD", "--columns", QUOTES], "30000x"),
+    ("usdjpy-ticks-2013-01.csv", &["--symbol", "USDJPY"], "1000x"),
+];
+
 #[test]
-fn real_recordings_replay_twice_with_the_same_digest_and_money_that_adds_up() {
-    let quotes = "time=1,bid=2,ask=3,volume=4";
-    let files: [(&str, &[&str]); 3] = [
-        ("btc-perp-1m-2022-01.csv.gz", &["--symbol", "BTCUSDT", "--volume-unit", "quote"]),
-        ("eurusd-quotes-2020-01.csv.gz", &["--symbol", "EURUSD", "--columns", quotes]),
-        ("usdjpy-ticks-2013-01.csv", &["--symbol", "USDJPY"]),
-    ];
-    for (name, more) in files {
-        let Some(file) = recording(name) else { return };
+fn real_recordings_end_with_one_digest_at_full_speed_throttled_and_killed() {
+    for (name, more, speed) in RECORDINGS {
+        let Some(file) = recording(name) else { continue };
         let dir = tempfile::tempdir().unwrap();
-        let one = replay(&file, &dir.path().join("one"), more);
-        let two = replay(&file, &dir.path().join("two"), more);
-        assert!(one["fills"].as_u64().unwrap() > 0, "{name}: {one}");
-        assert_eq!(one["digest"], two["digest"], "{name}");
-        assert_eq!(one["pnl"][0]["adds_up"], true, "{name}: {one}");
-        check_money(&dir.path().join("one"));
+        let whole = replay(&file, &dir.path().join("whole"), more);
+        assert!(whole["fills"].as_u64().unwrap() > 0, "{name}: {whole}");
+        assert_eq!(whole["pnl"][0]["adds_up"], true, "{name}: {whole}");
+        check_money(&dir.path().join("whole"));
+
+        let mut throttled = more.to_vec();
+        throttled.extend(["--speed", speed]);
+        let slow = replay(&file, &dir.path().join("slow"), &throttled);
+        assert_eq!(whole["digest"], slow["digest"], "{name} throttled");
+
+        let data = dir.path().join("cut");
+        cut(&file, &data, more, 5, 23);
+        let continued = replay(&file, &data, more);
+        for what in ["digest", "events", "pnl"] {
+            assert_eq!(whole[what], continued[what], "{name} killed: {what}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cli::{ReplayArgs, Role},
     config::Config,
-    deck::{Deck, Folder, Mode},
+    deck::{Deck, Folder, Mode, REPLAY_FILE},
     exit,
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn run(
     args: &ReplayArgs,
     seen: &mut dyn FnMut(&Deck),
 ) -> anyhow::Result<Outcome> {
-    let path = folder.dir().join("replay.json");
+    let path = folder.dir().join(REPLAY_FILE);
     let dir = folder.dir().to_owned();
     let settings = plan::settings(config, args)?;
     let mut manifest = read(&path)?;
@@ -59,7 +59,14 @@ pub(crate) fn run(
             )));
         }
         if let Some(outcome) = manifest.as_mut().and_then(|found| found.outcome.take()) {
-            return Ok(outcome);
+            if !dir.join("log.db").exists() || !dir.join("store.db").exists() {
+                return Err(exit::folder(format!(
+                    "{} remembers a finished replay, but its log or store is gone: give another folder with --data",
+                    dir.display()
+                )));
+            }
+            // The folder may have been moved since.
+            return Ok(Outcome { data: dir.display().to_string(), ..outcome });
         }
     } else if dir.join("log.db").exists() {
         return Err(exit::input(format!(
@@ -94,9 +101,12 @@ pub(crate) fn run(
 
 fn read(path: &Path) -> anyhow::Result<Option<Manifest>> {
     match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
-            format!("{} is not what a replay writes: give another folder with --data", path.display())
-        })?)),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+            exit::folder(format!(
+                "{} is not what a replay writes ({error}): give another folder with --data",
+                path.display()
+            ))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

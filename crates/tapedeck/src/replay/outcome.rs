@@ -56,11 +56,10 @@ pub(crate) struct AccountPnl {
 
 pub(crate) fn of(deck: &Deck, events: u64, elapsed: Duration, continued: bool, dir: &Path) -> anyhow::Result<Outcome> {
     let (digest, fills) = digest(&*deck.store)?;
-    let open = OrdersQuery { open_only: true, limit: 1_000, ..OrdersQuery::default() };
     Ok(Outcome {
         events: count(&*deck.log, events)?,
         fills,
-        open_orders: deck.store.orders(&open)?.len(),
+        open_orders: open_orders(&*deck.store)?,
         pnl: money(&*deck.store)?,
         elapsed_s: (elapsed.as_secs_f64() * 1e3).round() / 1e3,
         events_per_s: (events as f64 / elapsed.as_secs_f64()).round(),
@@ -68,6 +67,19 @@ pub(crate) fn of(deck: &Deck, events: u64, elapsed: Duration, continued: bool, d
         digest,
         data: dir.display().to_string(),
     })
+}
+
+fn open_orders(store: &dyn Store) -> anyhow::Result<usize> {
+    let mut query = OrdersQuery { open_only: true, limit: 1_000, ..OrdersQuery::default() };
+    let mut count = 0;
+    loop {
+        let page = store.orders(&query)?;
+        count += page.len();
+        match page.last() {
+            Some(last) => query.after = Some(last.key),
+            None => return Ok(count),
+        }
+    }
 }
 
 fn money(store: &dyn Store) -> anyhow::Result<Vec<AccountPnl>> {

@@ -101,8 +101,14 @@ fn source(args: &ReplayArgs) -> anyhow::Result<SourceConfig> {
 
 /// The symbol's quote currency from the instruments, else the flag's.
 fn currency(config: &Config, args: &ReplayArgs) -> anyhow::Result<String> {
-    let listed = config.instruments.iter().find(|i| Some(&i.symbol) == args.symbol.as_ref() && i.venue == args.venue);
-    listed.map(|instrument| instrument.quote_currency.clone()).or_else(|| args.currency.clone()).ok_or_else(|| {
+    let mut listed = config
+        .instruments
+        .iter()
+        .filter(|i| i.venue == args.venue && args.symbol.as_ref().is_none_or(|symbol| *symbol == i.symbol))
+        .map(|instrument| &instrument.quote_currency);
+    // Symbols that stand in the file's rows: one currency for all that are listed, or it must be said.
+    let first = listed.next().filter(|first| listed.all(|other| other == *first));
+    first.or(args.currency.as_ref()).cloned().ok_or_else(|| {
         exit::input(
             "the account's currency is not known: give it with --currency (for BTCUSDT: --currency USDT), \
              or list the symbol under [[instruments]] in a config",
@@ -132,7 +138,31 @@ pub(crate) fn settings(config: &Config, args: &ReplayArgs) -> anyhow::Result<Val
 /// The first setting that differs.
 pub(crate) fn difference(found: &Value, wanted: &Value) -> Option<String> {
     let (found, wanted) = (found.as_object()?, wanted.as_object()?);
-    wanted.iter().find(|(key, value)| found.get(*key) != Some(value)).map(|(key, _)| format!("`{key}` differs"))
+    let (key, value) = wanted.iter().find(|(key, value)| found.get(*key) != Some(value))?;
+    let was = found.get(key).unwrap_or(&Value::Null);
+    Some(format!(
+        "`{key}` differs{}",
+        first_difference(was, value).map_or_else(String::new, |text| format!(": {text}"))
+    ))
+}
+
+/// The innermost value that differs, with what it was and is.
+fn first_difference(was: &Value, is: &Value) -> Option<String> {
+    let inner = |name: &str, was: &Value, is: &Value| match first_difference(was, is) {
+        Some(deeper) => format!("{name}.{deeper}"),
+        None => format!("{name} was {was}, is {is}"),
+    };
+    match (was, is) {
+        (Value::Object(was), Value::Object(is)) => is
+            .iter()
+            .find(|(key, value)| was.get(*key) != Some(value))
+            .map(|(key, value)| inner(key, was.get(key).unwrap_or(&Value::Null), value)),
+        (Value::Array(was), Value::Array(is)) if was.len() == is.len() => {
+            let (index, (was, is)) = was.iter().zip(is).enumerate().find(|(_, (was, is))| was != is)?;
+            Some(inner(&format!("[{index}]"), was, is))
+        }
+        _ => None,
+    }
 }
 
 fn sha256(path: &Path) -> anyhow::Result<String> {

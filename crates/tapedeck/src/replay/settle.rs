@@ -9,7 +9,7 @@ use tapedeck_contracts::catalogue::{Catalogue, group_of};
 use tapedeck_log::{Log, TopicPartition};
 use tapedeck_roles::{forward_test, market, recorder};
 
-use crate::{deck::Deck, exit};
+use crate::{cli::Role, deck::Deck, exit};
 
 /// How often positions are compared: far below the time that a person notices.
 const EVERY: Duration = Duration::from_millis(20);
@@ -21,14 +21,13 @@ const EVERY: Duration = Duration::from_millis(20);
 pub(crate) fn wait(deck: &Deck, source: &str, seen: &mut dyn FnMut(&Deck)) -> anyhow::Result<u64> {
     let mut before = None;
     loop {
-        if let Some((role, why)) = deck.trouble() {
-            anyhow::bail!("{} cannot go on: {why}", role.name());
-        }
-        if deck.stop.wait(EVERY) {
-            if let Some((role, why)) = deck.trouble() {
-                anyhow::bail!("{} cannot go on: {why}", role.name());
-            }
-            return Err(exit::Coded::interrupted().into());
+        let stopped = deck.stop.wait(EVERY);
+        match deck.trouble() {
+            // What stops the market is what stands in the file.
+            Some((Role::Market, why)) => return Err(exit::input(why)),
+            Some((role, why)) => anyhow::bail!("{} cannot go on: {why}", role.name()),
+            None if stopped => return Err(exit::Coded::interrupted().into()),
+            None => {}
         }
         seen(deck);
         let Some(done) = done(deck, source)? else { continue };

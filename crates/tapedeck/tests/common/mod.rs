@@ -8,9 +8,11 @@
 
 use std::{
     fmt::Write as _,
-    io::{BufRead, BufReader, Read},
+    fs::File,
+    io::{BufRead, BufReader, Read, Seek},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::mpsc::{Receiver, sync_channel},
     time::{Duration, Instant},
 };
 
@@ -25,8 +27,30 @@ pub fn tapedeck(args: &[&str]) -> Command {
     command
 }
 
+/// Runs a command to its end. Its output goes to files, so that it never waits
+/// for a reader.
 pub fn run(args: &[&str]) -> Output {
-    tapedeck(args).output().unwrap()
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    let mut command = tapedeck(args);
+    let mut child = command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap()).spawn().unwrap();
+    let began = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("{args:?} did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let read = |file: &mut File| {
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    Output { status, stdout: read(&mut stdout), stderr: read(&mut stderr) }
 }
 
 pub fn stdout(output: &Output) -> String {
@@ -73,18 +97,13 @@ impl Deck {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut text = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let said: Value = loop {
-            if lines.read_line(&mut text).unwrap() == 0 {
-                let mut errors = String::new();
-                child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-                panic!("{args:?} ended: {text}{errors}");
-            }
-            if let Ok(value) = serde_json::from_str(&text) {
-                break value;
-            }
-        };
+        let (said, mut errors) = (first_value(child.stdout.take().unwrap()), child.stderr.take().unwrap());
+        let said = said.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = child.kill();
+            let mut text = String::new();
+            errors.read_to_string(&mut text).unwrap();
+            panic!("{args:?} said nothing: {text}");
+        });
         let url = said["url"].as_str().unwrap_or_default().to_owned();
         Self { child: Some(child), url }
     }
@@ -148,6 +167,21 @@ impl Drop for Deck {
             let _ = child.wait();
         }
     }
+}
+
+/// The first JSON value of a stream, once it is whole; nothing where it ends before.
+fn first_value(stream: impl Read + Send + 'static) -> Receiver<Value> {
+    let (sender, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        for line in BufReader::new(stream).lines() {
+            text.push_str(&line.unwrap());
+            if let Ok(value) = serde_json::from_str(&text) {
+                return sender.send(value).unwrap();
+            }
+        }
+    });
+    receiver
 }
 
 /// Numbers that look random and are always the same.
