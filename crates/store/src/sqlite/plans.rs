@@ -1,5 +1,5 @@
-//! Tests that every query is served by an index that is in the order of its
-//! answer: nothing is scanned, nothing is sorted.
+//! Tests that every list of events is read along an index in the order of its
+//! answer: nothing is sorted, and only the few rows of the statistics are scanned.
 //!
 //! Not here: what the queries answer.
 
