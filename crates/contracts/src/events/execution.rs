@@ -109,6 +109,7 @@ pub struct Order {
     #[serde(rename = "type")]
     pub order_type: OrderType,
     /// What was ordered.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub quantity: Dec,
     /// The limit; null for MARKET.
     pub limit_price: Option<Dec>,
@@ -117,8 +118,10 @@ pub struct Order {
     /// How it stands.
     pub status: OrderStatus,
     /// Filled so far.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub cum_qty: Dec,
     /// Still open.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub leaves_qty: Dec,
     /// Average price of what filled; null at cum 0.
     #[serde(default, deserialize_with = "crate::decimal::wide_option")]
@@ -134,6 +137,7 @@ pub struct Fill {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_number: Option<u64>,
     /// Quantity of this fill.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub last_qty: Dec,
     /// Price of this fill.
     pub last_px: Dec,

@@ -35,6 +35,7 @@ pub struct TradeExecution {
     /// BUY or SELL.
     pub action: Side,
     /// Last quantity.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub quantity: Dec,
     /// Last price.
     pub price: Dec,
@@ -46,7 +47,7 @@ pub struct TradeExecution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<String>,
     /// Commission.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::decimal::wide_option")]
     pub fees: Option<Dec>,
 }
 

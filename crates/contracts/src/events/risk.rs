@@ -32,6 +32,7 @@ pub struct PositionView {
     /// Long or short.
     pub side: PositionSide,
     /// Unsigned.
+    #[serde(deserialize_with = "crate::decimal::wide")]
     pub quantity: Dec,
     /// Cost over quantity.
     #[serde(deserialize_with = "crate::decimal::wide")]

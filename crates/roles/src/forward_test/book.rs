@@ -5,6 +5,13 @@
 //! FOK until their first eligible event: IOC fills what it can there, FOK all
 //! or nothing, and the rest expires.
 //!
+//! An order whose figures do not fit, with room for its price to move, is
+//! rejected `too_large`: no signal can stop the books.
+//!
+//! The cause of an order is the newest event of its account's source, whatever
+//! time a signal from outside carries. Before the first event there is none:
+//! then any event may fill it.
+//!
 //! Not here: filling them.
 
 use rust_decimal::Decimal;
@@ -22,7 +29,7 @@ use super::{
     money::{self, Overflow},
     params::Params,
     report::{Emit, Step, execution, reason},
-    risk::{boundaries, projected_margin},
+    risk::{Projected, boundaries, projected},
     state::{exact, exact_opt},
     tape::Tape,
 };
@@ -30,6 +37,10 @@ use super::{
 /// An account's open orders at most. A strategy has one a symbol; this bounds
 /// what outside signals can pile up, and what a margin check walks through.
 const MAX_OPEN_ORDERS: usize = 1_000;
+
+/// No order may take an account's gross exposure up to this: money holds a
+/// thousand times as much, so prices may move so far before the books end.
+const MAX_GROSS: Decimal = Decimal::from_parts(0xA4C6_8000, 0x0003_8D7E, 0, false, 0);
 
 /// An open order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,13 +68,13 @@ pub(super) struct Order {
     /// Price of the event that caused it; 0 where unknown.
     #[serde(with = "exact")]
     pub reference: Decimal,
-    /// Events from then on may fill it.
-    pub ready_at: Timestamp,
+    /// Events from then on may fill it; none: from the first event on.
+    pub ready_at: Option<Timestamp>,
     /// Events of this kind fill it; of any where there was none to go by.
     pub fill_on: Option<MarketKind>,
     /// Whether its first eligible event is past.
     pub rested: bool,
-    /// When a DAY order ends.
+    /// When a DAY order ends; none until the account's first event.
     pub expires_at: Option<Timestamp>,
     #[serde(skip)]
     pub dirty: bool,
@@ -97,7 +108,8 @@ struct Ask<'a> {
     quantity: Decimal,
     terms: Option<&'a SignalOrder>,
     reference: Decimal,
-    caused_at: Timestamp,
+    /// None before the first event.
+    caused_at: Option<Timestamp>,
     late: bool,
 }
 
@@ -137,7 +149,7 @@ pub(super) fn take_signal(
         quantity,
         terms: body.order.as_ref(),
         reference: if price > Decimal::ZERO { price } else { known },
-        caused_at: emit.now,
+        caused_at: tape.sources[account.source].state.time,
         late,
     };
     place(account, tape, params, &ask, emit)
@@ -161,7 +173,7 @@ pub(super) fn flatten(
             quantity: held.abs(),
             terms: None,
             reference: tape.symbols[symbol].state.mark.unwrap_or_default(),
-            caused_at: emit.now,
+            caused_at: tape.sources[account.source].state.time,
             late: false,
         };
         place(account, tape, params, &ask, emit)?;
@@ -198,13 +210,16 @@ fn place(
         paid: Decimal::ZERO,
         last_price: Decimal::ZERO,
         reference: ask.reference,
-        ready_at: ask.caused_at.plus_micros(params.latency_us),
+        ready_at: ask.caused_at.map(|at| at.plus_micros(params.latency_us)),
         fill_on: account.fill_on.or(tape.symbols[ask.symbol].state.kind),
         rested: false,
-        expires_at: (time_in_force == TimeInForce::Day).then(|| boundaries(ask.caused_at, &params.zone).0),
+        expires_at: ask
+            .caused_at
+            .filter(|_| time_in_force == TimeInForce::Day)
+            .map(|at| boundaries(at, &params.zone).0),
         dirty: true,
     };
-    if let Some(refused) = refusal(account, tape, &order)? {
+    if let Some(refused) = refusal(account, tape, &order).unwrap_or_else(|Overflow| Some(too_large(&order))) {
         let step = Step {
             exec_type: ExecType::Rejected,
             status: OrderStatus::Rejected,
@@ -225,22 +240,50 @@ fn place(
     Ok(())
 }
 
+fn too_large(order: &Order) -> Reason {
+    let size = order.quantity.normalize();
+    let at = order.limit.map(|limit| format!(" at {}", limit.normalize())).unwrap_or_default();
+    reason("too_large", format!("the figures of an order of {size}{at} do not fit the books; trade smaller quantities"))
+}
+
+/// Why a fill cannot be booked: its order is larger than the books at the price
+/// that came. What reduces a position always can.
+pub(super) fn unbookable(account: &Account, order: &Order, quantity: Decimal, price: Decimal) -> Option<Reason> {
+    let held = account.quantity(order.symbol);
+    let signed = if order.side == Side::Buy { quantity } else { -quantity };
+    let size = money::plus(held, signed).map(|after| (after.abs() > held.abs()).then_some(after.abs().max(quantity)));
+    let fits = match size {
+        Ok(None) => true,
+        Ok(Some(size)) => money::notional(size, price).is_ok_and(|gross| gross < MAX_GROSS),
+        Err(Overflow) => false,
+    };
+    (!fits).then(|| too_large(order))
+}
+
 /// Why an order is not taken; none where it is.
+///
+/// # Errors
+/// A figure of the order does not fit.
 fn refusal(account: &Account, tape: &Tape, order: &Order) -> Result<Option<Reason>, Overflow> {
     let symbol = &tape.symbols[order.symbol];
     let (terms, currency) = (&symbol.terms, &account.state.currency);
     if !matches!(order.order_type, OrderType::Market | OrderType::Limit) {
         return Ok(Some(reason("unsupported", "the paper broker takes MARKET and LIMIT orders")));
     }
+    let quantity = money::floor_to(order.quantity, terms.lot)?;
     if order.order_type == OrderType::Limit {
         let Some(limit) = order.limit else {
             return Ok(Some(reason("limit_missing", "a LIMIT order needs order.limit_price")));
         };
-        if money::limit_on_tick(limit, terms.tick, order.side == Side::Buy)? <= Decimal::ZERO {
+        let on_tick = money::limit_on_tick(limit, terms.tick, order.side == Side::Buy)?;
+        money::wire(on_tick)?;
+        if money::notional(quantity, on_tick)? >= MAX_GROSS {
+            return Ok(Some(too_large(order)));
+        }
+        if on_tick <= Decimal::ZERO {
             return Ok(Some(reason("limit_invalid", format!("no price on the tick is above 0 at limit {limit}"))));
         }
     }
-    let quantity = money::floor_to(order.quantity, terms.lot)?;
     if quantity.is_zero() {
         let text = format!("{} is less than one lot of {}", order.quantity.normalize(), terms.lot.normalize());
         return Ok(Some(reason("below_lot", text)));
@@ -250,7 +293,7 @@ fn refusal(account: &Account, tape: &Tape, order: &Order) -> Result<Option<Reaso
         return Ok(Some(reason("wrong_currency", text)));
     }
     let same_side = account.orders.iter().filter(|open| open.symbol == order.symbol && open.side == order.side);
-    let open: Decimal = same_side.map(Order::leaves).sum();
+    let open = same_side.map(Order::leaves).try_fold(Decimal::ZERO, money::plus)?;
     let held = account.quantity(order.symbol);
     let against = !held.is_zero() && held.is_sign_positive() != (order.side == Side::Buy);
     let reduces = against && money::plus(open, quantity)? <= held.abs();
@@ -270,12 +313,13 @@ fn refusal(account: &Account, tape: &Tape, order: &Order) -> Result<Option<Reaso
     }
     let price = symbol.state.mark.unwrap_or(order.reference);
     let signed = if order.side == Side::Buy { quantity } else { -quantity };
-    let margin = projected_margin(account, tape, order.symbol, signed, price)?;
+    let Projected { gross, margin } = projected(account, tape, order.symbol, signed, price)?;
     let equity = account.equity();
-    Ok((margin > equity).then(|| {
+    if margin > equity {
         let text = format!("projected margin {} exceeds equity {}", margin.normalize(), equity.normalize());
-        reason("insufficient_margin", text)
-    }))
+        return Ok(Some(reason("insufficient_margin", text)));
+    }
+    Ok((gross >= MAX_GROSS).then(|| too_large(order)))
 }
 
 /// Cancels the open orders that `why` gives a reason for.

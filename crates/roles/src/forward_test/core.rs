@@ -17,7 +17,10 @@ use std::collections::HashMap;
 
 use tapedeck_contracts::{
     Event, EventId, Timestamp,
-    events::{EssState, MarketData, RiskCommand, Severity, Signal, portfolio::ForwardTestKind, risk::RiskCommandKind},
+    events::{
+        EssState, MarketData, RiskCommand, Severity, Signal, TimeInForce, portfolio::ForwardTestKind,
+        risk::RiskCommandKind,
+    },
 };
 
 use super::{
@@ -164,7 +167,9 @@ impl Broker {
     }
 
     /// Takes a signal. `late` says that the market event at its root was passed
-    /// before it came: it is traded at once, marked, counted and alerted.
+    /// before it came: it is traded at once, marked, counted and alerted. Its own
+    /// time, `event_time`, is told only where the account has none yet: the time
+    /// of an account is that of its newest market event.
     ///
     /// # Errors
     /// Poison: a figure that does not fit.
@@ -183,7 +188,7 @@ impl Broker {
         };
         let Self { params, tape, accounts, .. } = self;
         let account = &mut accounts[at];
-        let now = tape.sources[account.source].state.time.map_or(event_time, |time| time.max(event_time));
+        let now = tape.sources[account.source].state.time.unwrap_or(event_time);
         let mut emit = Emit::new(cause, now, 0);
         let symbol = tape.symbol_named(account.source, &signal.market_data.symbol);
         if late {
@@ -338,6 +343,12 @@ fn begin_event(account: &mut Account, tape: &Tape, params: &Params, emit: &mut E
         state.ess.new_peak(equity, &params.ess)?;
     }
     if first {
+        let day_end = account.state.peaks.day_end;
+        // DAY orders of before the first event live through its day.
+        for order in account.orders.iter_mut().filter(|order| order.time_in_force == TimeInForce::Day) {
+            order.expires_at.get_or_insert(day_end);
+            order.dirty = true;
+        }
         report::session(emit, params, account, ForwardTestKind::Started)?;
     }
     if !account.orders.is_empty() {

@@ -15,7 +15,7 @@ use tapedeck_contracts::{
 
 use super::{
     account::Account,
-    book::Order,
+    book::{Order, unbookable},
     money::{self, Overflow},
     params::Params,
     report::{Emit, FillNote, Step, execution, reason},
@@ -64,7 +64,15 @@ pub(super) fn fill(
         }
         order.rested = true;
         order.dirty = true;
-        if let Some(deal) = deal.filter(|_| quantity > Decimal::ZERO) {
+        let deal = deal.filter(|_| quantity > Decimal::ZERO);
+        if let Some(why) = deal.and_then(|deal| unbookable(account, &order, quantity, deal.price)) {
+            account.closed_orders.push(order.number);
+            let (exec_type, status) = (ExecType::Canceled, OrderStatus::Canceled);
+            let step = Step { exec_type, status, at: emit.now, fill: None, reason: Some(why) };
+            execution(emit, tape, account, &order, step)?;
+            continue;
+        }
+        if let Some(deal) = deal {
             left.take(order.side, quantity);
             book(account, tape, params, &mut order, deal, quantity, emit)?;
             filled = true;
@@ -95,7 +103,7 @@ pub(super) fn fill(
 fn eligible(order: &Order, price: &Price) -> bool {
     order.symbol == price.symbol
         && order.fill_on.is_none_or(|kind| kind == price.kind)
-        && price.taken_at.is_some_and(|at| at >= order.ready_at)
+        && price.taken_at.is_some_and(|at| order.ready_at.is_none_or(|ready| at >= ready))
 }
 
 fn deal(order: &Order, price: &Price, terms: &Terms, params: &Params) -> Result<Option<Deal>, Overflow> {

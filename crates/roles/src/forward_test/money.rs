@@ -36,7 +36,10 @@ pub(super) fn bps_of(amount: Decimal, bps: Decimal) -> Result<Decimal, Overflow>
 pub(super) fn share_of(amount: Decimal, part: Decimal, whole: Decimal) -> Result<Decimal, Overflow> {
     let amount = shifted(amount, MONEY_DECIMALS)?;
     let (part, whole) = aligned(part, whole)?;
-    let mantissa = div_half_even(amount.checked_mul(part).ok_or(Overflow)?, whole);
+    let mantissa = match amount.checked_mul(part) {
+        Some(product) => div_half_even(product, whole),
+        None => long_share(amount, part, whole).ok_or(Overflow)?,
+    };
     Decimal::try_from_i128_with_scale(mantissa, MONEY_DECIMALS).map_err(|_| Overflow)
 }
 
@@ -115,12 +118,13 @@ pub(super) fn mid(bid: Decimal, ask: Decimal) -> Result<Decimal, Overflow> {
     Ok(Decimal::try_from_i128_with_scale(mantissa, sum.scale() + 1).map_err(|_| Overflow)?.normalize())
 }
 
-/// A sum of money for the wire, exact: the contract takes as many digits.
+/// A sum of money or a quantity for the wire, exact: the contract takes as many
+/// digits.
 pub(super) fn sum(value: Decimal) -> Dec {
     Dec(value.normalize())
 }
 
-/// A price or quantity for the wire, exact.
+/// A price for the wire, exact.
 pub(super) fn wire(value: Decimal) -> Result<Dec, Overflow> {
     let value = value.normalize();
     let limit = 10_u128.pow(MAX_SIGNIFICANT_DIGITS);
@@ -197,6 +201,22 @@ fn div_half_even(n: i128, d: i128) -> i128 {
     if up { quotient + n.signum() } else { quotient }
 }
 
+/// `n · part / whole`, half to even, where the product has no room: bit by bit,
+/// with a quotient and a rest that never exceed `n` and three times `whole`.
+fn long_share(n: i128, part: i128, whole: i128) -> Option<i128> {
+    let (each, each_rest) = (n.abs() / whole, n.abs() % whole);
+    let (mut quotient, mut rest) = (0_i128, 0_i128);
+    for bit in (0..i128::BITS - part.leading_zeros()).rev() {
+        let one = part >> bit & 1;
+        quotient = quotient.checked_mul(2)?.checked_add(one * each)?;
+        rest = rest.checked_mul(2)?.checked_add(one * each_rest)?;
+        quotient = quotient.checked_add(rest / whole)?;
+        rest %= whole;
+    }
+    let up = rest > whole - rest || (rest == whole - rest && quotient % 2 != 0);
+    Some((quotient + i128::from(up)) * n.signum())
+}
+
 /// The mantissa at another, larger number of decimals.
 fn shifted(value: Decimal, scale: u32) -> Result<i128, Overflow> {
     let by = scale.checked_sub(value.scale()).ok_or(Overflow)?;
@@ -251,6 +271,18 @@ mod tests {
         assert_eq!(share_of(d("100"), d("1"), d("3")), Ok(d("33.33333333")));
         assert_eq!(share_of(d("-100"), d("2"), d("3")), Ok(d("-66.66666667")));
         assert_eq!(share_of(d("0.00000001"), d("0.5"), d("1")), Ok(Decimal::ZERO));
+    }
+
+    #[test]
+    fn a_share_of_what_has_no_room_as_a_product_is_as_exact() {
+        let (cost, held) = (d("123456789012345.12345678"), d("999999999999999.99999999"));
+        assert_eq!(share_of(cost, held, held), Ok(cost));
+        assert_eq!(share_of(-cost, d("333333333333333.33333333"), held), Ok(d("-41152263004115.04115226")));
+        assert_eq!(long_share(5, 1, 2), Some(2), "half to even");
+        assert_eq!(long_share(-7, 1, 2), Some(-4));
+        for (n, part, whole) in [(1_000_003, 17, 99), (-77, 5, 6), (9, 0, 4), (12, 7, 7)] {
+            assert_eq!(long_share(n, part, whole), Some(div_half_even(n * part, whole)));
+        }
     }
 
     #[test]

@@ -159,12 +159,12 @@ pub(super) fn execution(
             client_order_id: format!("C{}", order.number),
             side: order.side,
             order_type: order.order_type,
-            quantity: wire(order.quantity)?,
+            quantity: money::sum(order.quantity),
             limit_price: order.limit.map(wire).transpose()?,
             time_in_force: order.time_in_force,
             status: step.status,
-            cum_qty: wire(order.filled)?,
-            leaves_qty: if open { wire(order.leaves())? } else { Dec::ZERO },
+            cum_qty: money::sum(order.filled),
+            leaves_qty: if open { money::sum(order.leaves()) } else { Dec::ZERO },
             avg_px: order.average_price(),
         },
         fill: match &step.fill {
@@ -172,7 +172,7 @@ pub(super) fn execution(
             Some(fill) => Some(Fill {
                 fill_id: format!("F{}", fill.number),
                 execution_number: Some(fill.number),
-                last_qty: wire(fill.quantity)?,
+                last_qty: money::sum(fill.quantity),
                 last_px: wire(fill.price)?,
                 liquidity: fill.liquidity,
                 ref_fill_id: None,
@@ -210,12 +210,12 @@ fn trade(
         session_id: account.session.clone(),
         symbol: symbol.to_owned(),
         action: order.side,
-        quantity: wire(fill.quantity)?,
+        quantity: money::sum(fill.quantity),
         price: wire(fill.price)?,
         status: if status == OrderStatus::Filled { TradeStatus::Filled } else { TradeStatus::PartiallyFilled },
         timestamp: at,
         decision_id: None,
-        fees: Some(wire(fill.commission)?),
+        fees: Some(money::sum(fill.commission)),
     };
     let id = emit.next_id(TRADES, symbol);
     let event = Event::TradeExecution(emit.envelope(trade));
@@ -293,7 +293,7 @@ fn positions(account: &Account, tape: &Tape) -> Result<Vec<PositionView>, Overfl
             symbol: symbol.name.clone(),
             venue: symbol.venue.clone(),
             side: if quantity.is_sign_positive() { PositionSide::Long } else { PositionSide::Short },
-            quantity: wire(quantity.abs())?,
+            quantity: money::sum(quantity.abs()),
             avg_entry_price: money::average(position.held.cost, quantity),
             mark_price: shown(symbol.state.mark.unwrap_or_default()),
             notional: money::sum(position.value.abs()),

@@ -157,15 +157,22 @@ pub(super) fn leverage(gross: Decimal, equity: Decimal) -> f64 {
     }
 }
 
-/// The margin the account would need if the order and all open orders of its
+/// What an account would have open, and the margin it would need.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Projected {
+    pub gross: Decimal,
+    pub margin: Decimal,
+}
+
+/// What the account would have and need if the order and all open orders of its
 /// side in each symbol were filled at `price` (others at their marks).
-pub(super) fn projected_margin(
+pub(super) fn projected(
     account: &Account,
     tape: &Tape,
     symbol: usize,
     signed: Decimal,
     price: Decimal,
-) -> Result<Decimal, Overflow> {
+) -> Result<Projected, Overflow> {
     // (symbol, held, open buys and sells), the order's own symbol first.
     let mut rows = vec![(symbol, account.quantity(symbol), Decimal::ZERO, Decimal::ZERO)];
     for position in account.positions.iter().filter(|p| p.symbol != symbol && !p.held.quantity.is_zero()) {
@@ -183,15 +190,16 @@ pub(super) fn projected_margin(
         let side = if leaves.is_sign_positive() { &mut row.2 } else { &mut row.3 };
         *side = money::plus(*side, leaves)?;
     }
-    let mut margin = Decimal::ZERO;
+    let mut sums = Projected::default();
     for (at, held, buys, sells) in rows {
         let most = money::plus(held, buys)?.abs().max(money::plus(held, sells)?.abs());
         let symbol_state = &tape.symbols[at];
         let at_price = if at == symbol { price } else { symbol_state.state.mark.unwrap_or(price) };
         let gross = money::notional(most, at_price)?;
-        margin = money::plus(margin, money::notional(gross, symbol_state.terms.margin_rate)?)?;
+        sums.gross = money::plus(sums.gross, gross)?;
+        sums.margin = money::plus(sums.margin, money::notional(gross, symbol_state.terms.margin_rate)?)?;
     }
-    Ok(margin)
+    Ok(sums)
 }
 
 #[cfg(test)]

@@ -172,23 +172,81 @@ fn a_late_signal_is_applied_at_once_marked_and_alerted() {
 }
 
 #[test]
-fn a_signal_from_outside_waits_for_a_price_after_its_own_time() {
-    let mut desk = Desk::new(setup());
-    desk.market(bar("A", 60, ["100", "100", "100", "100"]));
-    desk.signal_at(signal("A", Action::Buy, "1"), at(90), false);
-    assert_eq!(desk.market(bar("A", 120, ["101", "101", "101", "101"])).fills(), [], "it opened before the signal");
-    assert_eq!(desk.market(bar("A", 180, ["102", "102", "102", "102"])).fills(), [("1".into(), "102".into())]);
+fn a_signal_from_outside_trades_at_the_next_price_whatever_time_it_carries() {
+    for stamp in [at(10 * 366 * 86_400), at(-10 * 366 * 86_400)] {
+        let mut desk = Desk::new(setup());
+        desk.market(bar("A", 60, ["100", "100", "100", "100"]));
+        let said = desk.signal_at(signal("A", Action::Buy, "1"), stamp, false);
+        assert_eq!((said.report().exec_type, said.report().timestamp), (ExecType::New, at(60)));
+        let said = desk.market(bar("A", 120, ["101", "101", "101", "101"]));
+        assert_eq!(said.fills(), [("1".into(), "101".into())]);
+        assert_eq!(said.metrics().unwrap().timestamp, at(120), "the account's time is that of its market");
+    }
 }
 
 #[test]
-fn a_figure_that_does_not_fit_is_poison_and_no_panic() {
+fn an_order_of_before_the_first_event_may_fill_at_it_and_a_day_order_lives_through_its_day() {
     let mut desk = Desk::new(setup());
-    let mut event = quote("A", 0, "1", "999999999999999");
-    desk.market(event.clone());
-    let id = "x".into();
-    let cause = tapedeck_roles::forward_test::Cause { event_id: &id, seq: None };
-    let error = desk.broker.signal(cause, &signal("A", Action::Buy, "999999999999999"), at(0), false).unwrap_err();
-    assert!(error.to_string().contains("does not fit"), "{error}");
-    event.timestamp = at(1);
-    assert!(desk.broker.market(cause, &event).is_ok());
+    let day = with_order(signal("A", Action::Buy, "1"), OrderType::Limit, Some("90"), TimeInForce::Day);
+    desk.signal_at(day, at(10 * 366 * 86_400), false);
+    desk.signal_at(signal("A", Action::Buy, "2"), at(-10 * 366 * 86_400), false);
+    let said = desk.market(bar("A", 60, ["101", "101", "101", "101"]));
+    assert_eq!(said.fills(), [("2".into(), "101".into())]);
+    assert_eq!(desk.market(bar("A", 86_340, ["101", "101", "101", "101"])).ended(), []);
+    let said = desk.market(bar("A", 86_460, ["80", "80", "80", "80"]));
+    assert_eq!(said.ended(), [(ExecType::Expired, "day_over".into())]);
+}
+
+#[test]
+fn a_slip_of_the_hand_is_rejected_and_the_broker_goes_on() {
+    let mut desk = Desk::new(setup());
+    desk.market(trade("A", 0, "100"));
+    const HUGE: &str = "999999999999999999";
+    assert_eq!(rejected(&mut desk, signal("A", Action::Buy, HUGE)), "too_large");
+    assert_eq!(rejected(&mut desk, signal("A", Action::Sell, "99999999999999")), "insufficient_margin");
+    assert_eq!(rejected(&mut desk, target("A", HUGE)), "too_large");
+    assert_eq!(rejected(&mut desk, target("A", "-999999999999999999")), "too_large");
+    assert_eq!(rejected(&mut desk, limit(signal("A", Action::Sell, "1"), HUGE)), "too_large");
+    desk.signal(signal("A", Action::Buy, "0.5"));
+    assert_eq!(desk.market(trade("A", 1, "101")).fills(), [("0.5".into(), "101".into())]);
+    // The difference to what is held has more digits than a price may have.
+    assert_eq!(rejected(&mut desk, target("A", HUGE)), "too_large");
+    assert_eq!(desk.signal(target("A", "0")).report().exec_type, ExecType::New);
+    assert_eq!(desk.market(trade("A", 2, "102")).fills(), [("0.5".into(), "102".into())]);
+    assert_eq!(desk.broker.open_orders(), 0);
+}
+
+#[test]
+fn an_order_that_its_price_makes_too_large_is_canceled_when_it_would_fill() {
+    let mut setup = setup();
+    setup.broker.volume_share = dec("1");
+    let mut desk = Desk::new(setup);
+    let mut cheap = signal("A", Action::Buy, "10000000000000000");
+    cheap.market_data.price = dec("0.0000000001");
+    assert_eq!(desk.signal(cheap).report().exec_type, ExecType::New);
+    let quote = quote("A", 0, "59999", "60001");
+    assert_eq!(desk.market(quote).ended(), [(ExecType::Canceled, "too_large".into())]);
+    assert_eq!(desk.broker.open_orders(), 0);
+}
+
+#[test]
+fn quantities_of_many_digits_are_traded_and_told_exactly() {
+    let mut setup = setup();
+    setup.broker.taker_commission_bps = dec("3.37");
+    let mut desk = Desk::new(setup);
+    let deep = |seconds, volume: &str| {
+        let mut event = trade("A", seconds, "0.00001");
+        event.volume = dec(volume);
+        event
+    };
+    desk.market(deep(0, "1"));
+    desk.signal(signal("A", Action::Buy, "100000000000"));
+    assert_eq!(desk.market(deep(1, "33333333333.333333")).fills()[0].0, "33333333333.333333");
+    let said = desk.market(deep(2, "0.00000001"));
+    assert_eq!(said.report().order.cum_qty, dec("33333333333.33333301"));
+    assert_eq!(said.report().order.leaves_qty, dec("66666666666.66666699"));
+    assert_eq!(desk.market(deep(3, "100000000000000")).report().order.cum_qty, dec("100000000000"));
+    desk.signal(target("A", "-0.00000001"));
+    let said = desk.market(deep(4, "100000000000000"));
+    assert_eq!(said.portfolio().unwrap().positions[0].quantity, dec("0.00000001"));
 }
