@@ -16,9 +16,14 @@ use uuid::Uuid;
 
 use super::{Line, body::Media};
 use crate::{
+    app::now,
     layers::Context,
     problem::{FieldProblem, Problem},
 };
+
+/// How far ahead of our clock an event from outside may be: a day, since clocks
+/// and zones are set wrong by hours, and nobody trades tomorrow.
+const MOST_AHEAD_US: i64 = 24 * 3_600 * 1_000_000;
 
 /// The texts of a body's events, each with its line (or its place in the array)
 /// from 1.
@@ -71,6 +76,7 @@ fn outcome(
         DecodeError::Field(field) => FieldProblem { path: field.path, detail: field.detail },
         other => FieldProblem { path: "$".into(), detail: other.to_string() },
     })?;
+    check_time(&event)?;
     let id = match event.event_id() {
         Some(id) => id.clone(),
         None => given_id(text)?.unwrap_or_else(|| id_of_bytes(topic, text)),
@@ -80,6 +86,17 @@ fn outcome(
         .map_err(|failure| FieldProblem { path: "$".into(), detail: failure.to_string() })?;
     record.headers = record.headers.with(TRACEPARENT, &context.traceparent);
     Ok((id, record))
+}
+
+/// Refuses times that cannot be: an account's "now" is that of its newest event,
+/// and one event of the year 9999 would hide all others.
+fn check_time(event: &Event) -> Result<(), FieldProblem> {
+    let (time, now) = (event.event_time(), now());
+    if time <= now.plus_micros(MOST_AHEAD_US) {
+        return Ok(());
+    }
+    let detail = format!("expected a time up to a day ahead of this machine's clock ({now}), found {time}");
+    Err(FieldProblem { path: "$.timestamp".into(), detail })
 }
 
 /// The id that an event in the standard envelope carries beside it.

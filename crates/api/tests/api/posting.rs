@@ -103,6 +103,16 @@ fn where_no_line_was_taken_the_answer_is_400_with_the_reasons() {
 }
 
 #[test]
+fn a_time_that_lies_far_ahead_is_refused_since_it_would_hide_all_others() {
+    let api = Running::start();
+    let mut alert = samples::alert(1, tapedeck_contracts::events::Severity::Info, None);
+    alert.timestamp = tapedeck_contracts::Timestamp::parse("9999-12-31T23:59:59Z").unwrap();
+    let answer = api.post("/api/v1/events/alerts.v1", "application/json", serde_json::to_string(&alert).unwrap());
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json()["results"][0]["error"]["path"], "$.timestamp", "{}", answer.body);
+}
+
+#[test]
 fn a_record_that_the_log_refuses_does_not_cost_its_neighbours() {
     let api = Running::start();
     let mut alert = samples::alert(1, tapedeck_contracts::events::Severity::Info, None);

@@ -82,7 +82,7 @@ pub(super) fn run(config: Config, args: &DemoArgs, json: bool) -> anyhow::Result
              {url}/api/positions/latest\n  \
              {url}/api/metrics/symbols\n  \
              {url}/docs\n\n\
-             Ctrl-C ends it; the same command goes on where it was.",
+             Its times run ahead of the clock. Ctrl-C ends it; the same command goes on where it was.",
             args.speed,
             config.data.dir.display(),
             // The market of a first run begins now.
