@@ -322,7 +322,9 @@ fn work_of(role: Role, context: Context, config: &Config, store: Arc<dyn Store>,
     let config = config.clone();
     match role {
         Role::Market => Box::new(move || market::run(&context, &config.market, &config.sources, &Arc::default())),
-        Role::Strategy => Box::new(move || strategy::shell::run(context, config.strategies, config.delivery)),
+        Role::Strategy => {
+            Box::new(move || strategy::shell::run(context, config.strategies_of_sources(), config.delivery))
+        }
         Role::ForwardTest => Box::new(move || {
             let join = forward_test::shell::JoinConfig {
                 join_wait_ms: config.broker.join_wait_ms,

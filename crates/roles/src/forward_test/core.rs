@@ -182,8 +182,7 @@ impl Broker {
     ) -> Result<Vec<Output>, BrokerError> {
         self.finish_restore()?;
         let Some(&at) = self.sessions.get(&signal.session_id) else {
-            self.ignored += 1;
-            self.ignored_dirty = true;
+            self.ignore();
             return Ok(Vec::new());
         };
         let Self { params, tape, accounts, .. } = self;
@@ -210,6 +209,13 @@ impl Broker {
         }
         book::take_signal(account, tape, params, symbol, signal, late, &mut emit)?;
         Ok(emit.outputs)
+    }
+
+    /// Counts a signal that no account may trade: that of a market source which
+    /// its session does not listen to.
+    pub fn ignore(&mut self) {
+        self.ignored += 1;
+        self.ignored_dirty = true;
     }
 
     /// Takes an operator's command.
@@ -297,7 +303,7 @@ impl Broker {
         self.accounts.iter().map(|account| account.orders.len()).sum()
     }
 
-    /// Signals of no configured session.
+    /// Signals of no configured session, or of another source than its session's.
     pub fn ignored(&self) -> u64 {
         self.ignored
     }

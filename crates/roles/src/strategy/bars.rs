@@ -52,7 +52,6 @@ pub(super) struct Gatherer {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct OpenBar {
-    source: String,
     end_us: i64,
     high: Wide,
     low: Wide,
@@ -66,14 +65,9 @@ impl Gatherer {
         self.open = None;
     }
 
-    /// The end of the open bar, if that source's time can close it.
-    pub(super) fn end_us(&self, source: &str) -> Option<i64> {
-        self.open.as_ref().filter(|open| open.source == source).map(|open| open.end_us)
-    }
-
-    /// Source and end of the open bar.
-    pub(super) fn open(&self) -> Option<(&str, i64)> {
-        self.open.as_ref().map(|open| (open.source.as_str(), open.end_us))
+    /// The end of the open bar.
+    pub(super) fn end_us(&self) -> Option<i64> {
+        self.open.as_ref().map(|open| open.end_us)
     }
 
     /// The open bar, closed, if its end has come.
@@ -84,7 +78,7 @@ impl Gatherer {
     }
 
     /// Adds a price to the open bar, or opens one with it. Call `close` first.
-    pub(super) fn add(&mut self, source: &str, now_us: i64, price: Decimal, interval_us: i64) -> Added {
+    pub(super) fn add(&mut self, now_us: i64, price: Decimal, interval_us: i64) -> Added {
         if self.bars_are_sent || self.closed_us.is_some_and(|closed_us| now_us < closed_us) {
             return Added::TooLate;
         }
@@ -98,7 +92,7 @@ impl Gatherer {
             }
             None => {
                 let end_us = now_us - now_us.rem_euclid(interval_us) + interval_us;
-                self.open = Some(OpenBar { source: source.to_owned(), end_us, high: price, low: price, close: price });
+                self.open = Some(OpenBar { end_us, high: price, low: price, close: price });
                 Added::ToNewBar { end_us }
             }
         }

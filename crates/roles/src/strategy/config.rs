@@ -14,7 +14,7 @@ use super::rules::{Breakout, Rsi, Rule, Sma};
 pub const MAX_BARS: usize = 5_000;
 
 /// Part of every version: grows when the meaning of kept state changes.
-const STATE_FORMAT: u32 = 1;
+const STATE_FORMAT: u32 = 2;
 
 /// One entry of `[[strategies]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,10 @@ pub struct StrategyConfig {
     pub kind: StrategyKind,
     /// The session that its signals are meant for.
     pub session_id: String,
+    /// The market source it follows; that of its session where absent, and all
+    /// where neither is known.
+    #[serde(default)]
+    pub source: Option<String>,
     /// The symbols it runs on; empty means all.
     #[serde(default)]
     pub symbols: Vec<String>,
@@ -82,6 +86,14 @@ pub(super) struct Settings {
     pub(super) rule: Rule,
 }
 
+impl Settings {
+    /// Whether the strategy runs on a symbol.
+    pub(super) fn runs_on(&self, symbol: &str) -> bool {
+        let symbols = &self.config.symbols;
+        symbols.is_empty() || symbols.iter().any(|wanted| wanted == symbol)
+    }
+}
+
 impl StrategyConfig {
     /// A hash of the settings, defaults filled in: state that was kept under
     /// another one is of no use.
@@ -115,7 +127,10 @@ impl StrategyConfig {
 
     fn check_names(&self, wrong: &mut Vec<String>) {
         let names = [("id", &self.id), ("session_id", &self.session_id)];
-        for (field, name) in names.into_iter().chain(self.symbols.iter().map(|symbol| ("symbols", symbol))) {
+        let source = self.source.iter().map(|source| ("source", source));
+        for (field, name) in
+            names.into_iter().chain(source).chain(self.symbols.iter().map(|symbol| ("symbols", symbol)))
+        {
             if name.is_empty() || name.len() > MAX_ID_BYTES {
                 wrong.push(format!("{field}: expected 1 to {MAX_ID_BYTES} bytes, found {}", name.len()));
             }

@@ -26,7 +26,8 @@ use super::{
 /// others fit a `Decimal`.
 const MAX_PRICE: Decimal = Decimal::from_parts(0xA4C6_8000, 0x0003_8D7E, 0, false, 0);
 
-/// The configured strategies and what each remembers of each symbol.
+/// The configured strategies and what each remembers of each symbol of each
+/// source.
 ///
 /// One of these belongs to one partition of the market topic: the time of a
 /// source, which closes the bars of its quiet symbols, is that of the events in
@@ -34,17 +35,24 @@ const MAX_PRICE: Decimal = Decimal::from_parts(0xA4C6_8000, 0x0003_8D7E, 0, fals
 #[derive(Debug, Default)]
 pub struct Strategies {
     strategies: Vec<Strategy>,
-    /// What changed since `take_changed`: place in `strategies`, symbol.
-    changed: Vec<(usize, String)>,
+    /// What changed since `take_changed`: place in `strategies`, source, symbol.
+    changed: Vec<(usize, String, String)>,
 }
 
 #[derive(Debug)]
 struct Strategy {
     settings: Settings,
     version: String,
+    /// By name.
+    sources: BTreeMap<String, Source>,
+}
+
+/// What a strategy remembers of a source.
+#[derive(Debug, Default)]
+struct Source {
     symbols: BTreeMap<String, Memory>,
-    /// The earliest end of the bars that a source keeps open, by source.
-    due_us: BTreeMap<String, i64>,
+    /// The earliest end of an open bar; none where all are closed.
+    due_us: Option<i64>,
 }
 
 /// What a strategy remembers of a symbol.
@@ -99,7 +107,10 @@ impl Strategies {
     /// # Errors
     /// The entry is none that this code wrote.
     pub fn restore(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
-        let (id, symbol) = key.split_once('/').ok_or("expected a key `<strategy>/<symbol>`")?;
+        let mut parts = key.splitn(3, '/');
+        let (Some(id), Some(source), Some(symbol)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err("expected a key `<strategy>/<source>/<symbol>`".into());
+        };
         let Some(strategy) = self.strategies.iter_mut().find(|strategy| strategy.settings.config.id == id) else {
             return Ok(());
         };
@@ -112,11 +123,12 @@ impl Strategies {
         if !kept.rule.continues(&strategy.settings.rule) {
             return Err("it does not fit the settings whose version it has".into());
         }
-        if let Some((source, end_us)) = kept.bars.open() {
-            strategy.expect_end(source, end_us);
+        let source = strategy.sources.entry(source.replace("%2F", "/").replace("%25", "%")).or_default();
+        if let Some(end_us) = kept.bars.end_us() {
+            source.expect_end(end_us);
         }
         let memory = Memory { stance: kept.stance, gatherer: kept.bars, rule: kept.rule, changed: false };
-        strategy.symbols.insert(symbol.to_owned(), memory);
+        source.symbols.insert(symbol.to_owned(), memory);
         Ok(())
     }
 
@@ -125,27 +137,36 @@ impl Strategies {
     pub fn market(&mut self, data: &MarketData) -> Vec<Signal> {
         let mut signals = Vec::new();
         for (place, strategy) in self.strategies.iter_mut().enumerate() {
+            let wanted = strategy.settings.config.source.as_ref();
+            if wanted.is_some_and(|wanted| *wanted != data.source) {
+                continue;
+            }
             let mut changed = |memory: &mut Memory, symbol: &str| {
                 if !std::mem::replace(&mut memory.changed, true) {
-                    self.changed.push((place, symbol.to_owned()));
+                    self.changed.push((place, data.source.clone(), symbol.to_owned()));
                 }
             };
-            strategy.close_due(data, &mut signals, &mut changed);
-            strategy.take(data, &mut signals, &mut changed);
+            if !strategy.sources.contains_key(&data.source) {
+                strategy.sources.insert(data.source.clone(), Source::default());
+            }
+            let source = strategy.sources.get_mut(&data.source).expect("inserted where it was missing");
+            source.close_due(&strategy.settings, data, &mut signals, &mut changed);
+            source.take(&strategy.settings, data, &mut signals, &mut changed);
         }
         signals
     }
 
     /// What changed since the last call, as kept state: key and JSON.
     pub fn take_changed(&mut self) -> Vec<(String, Vec<u8>)> {
-        let entry = |(place, symbol): (usize, String)| {
+        let entry = |(place, source, symbol): (usize, String, String)| {
             let strategy: &mut Strategy = &mut self.strategies[place];
-            let memory = strategy.symbols.get_mut(&symbol)?;
+            let memory = strategy.sources.get_mut(&source)?.symbols.get_mut(&symbol)?;
             memory.changed = false;
             let (version, stance) = (strategy.version.clone(), memory.stance);
             let kept = Kept { version, stance, bars: &memory.gatherer, rule: &memory.rule };
             let value = serde_json::to_vec(&kept).expect("memory is strings and numbers");
-            Some((format!("{}/{symbol}", strategy.settings.config.id), value))
+            let source = source.replace('%', "%25").replace('/', "%2F");
+            Some((format!("{}/{source}/{symbol}", strategy.settings.config.id), value))
         };
         self.changed.drain(..).filter_map(entry).collect()
     }
@@ -153,74 +174,76 @@ impl Strategies {
 
 impl Strategy {
     fn new(settings: Settings, version: String) -> Self {
-        Self { settings, version, symbols: BTreeMap::new(), due_us: BTreeMap::new() }
+        Self { settings, version, sources: BTreeMap::new() }
+    }
+}
+
+impl Source {
+    /// Remembers when an open bar ends.
+    fn expect_end(&mut self, end_us: i64) {
+        self.due_us = Some(self.due_us.map_or(end_us, |due_us| due_us.min(end_us)));
     }
 
-    fn runs_on(&self, symbol: &str) -> bool {
-        let symbols = &self.settings.config.symbols;
-        symbols.is_empty() || symbols.iter().any(|wanted| wanted == symbol)
-    }
-
-    /// Remembers when the open bar of a source ends.
-    fn expect_end(&mut self, source: &str, end_us: i64) {
-        match self.due_us.get_mut(source) {
-            Some(due_us) => *due_us = end_us.min(*due_us),
-            None => {
-                self.due_us.insert(source.to_owned(), end_us);
-            }
-        }
-    }
-
-    /// Closes the bars whose end has come in the time of the event's source.
-    fn close_due(&mut self, data: &MarketData, signals: &mut Vec<Signal>, changed: &mut impl FnMut(&mut Memory, &str)) {
+    /// Closes the bars whose end has come.
+    fn close_due(
+        &mut self,
+        settings: &Settings,
+        data: &MarketData,
+        signals: &mut Vec<Signal>,
+        changed: &mut impl FnMut(&mut Memory, &str),
+    ) {
         let now_us = data.timestamp.micros();
-        let Some(due_us) = self.due_us.get_mut(&data.source).filter(|due_us| **due_us <= now_us) else { return };
-        let mut next_us = i64::MAX;
+        if self.due_us.is_none_or(|due_us| due_us > now_us) {
+            return;
+        }
+        let mut next_us: Option<i64> = None;
         for (symbol, memory) in &mut self.symbols {
-            let Some(end_us) = memory.gatherer.end_us(&data.source) else { continue };
+            let Some(end_us) = memory.gatherer.end_us() else { continue };
             match memory.gatherer.close(now_us) {
                 Some(bar) => {
-                    signals.extend(memory.evaluate(&self.settings, symbol, bar));
+                    signals.extend(memory.evaluate(settings, symbol, bar));
                     changed(memory, symbol);
                 }
-                None => next_us = next_us.min(end_us),
+                None => next_us = Some(next_us.map_or(end_us, |next_us| next_us.min(end_us))),
             }
         }
-        *due_us = next_us;
+        self.due_us = next_us;
     }
 
     /// Takes the event of a symbol: a final bar, or a price for the open one.
-    fn take(&mut self, data: &MarketData, signals: &mut Vec<Signal>, changed: &mut impl FnMut(&mut Memory, &str)) {
+    fn take(
+        &mut self,
+        settings: &Settings,
+        data: &MarketData,
+        signals: &mut Vec<Signal>,
+        changed: &mut impl FnMut(&mut Memory, &str),
+    ) {
         let symbol = data.symbol.as_str();
         let sent = (data.kind() == MarketKind::Bar).then(|| Bar::sent(data));
         let highest = sent.map_or(data.price.0, |bar| bar.high.max(bar.close));
-        if !self.runs_on(symbol) || highest > MAX_PRICE || (sent.is_some() && data.is_final == Some(false)) {
+        if !settings.runs_on(symbol) || highest > MAX_PRICE || (sent.is_some() && data.is_final == Some(false)) {
             return;
         }
         if !self.symbols.contains_key(symbol) {
-            let rule = self.settings.rule.clone();
+            let rule = settings.rule.clone();
             let memory = Memory { stance: Stance::Flat, gatherer: Gatherer::default(), rule, changed: false };
             self.symbols.insert(symbol.to_owned(), memory);
         }
         let memory = self.symbols.get_mut(symbol).expect("inserted where it was missing");
         if let Some(bar) = sent {
             memory.gatherer.bars_are_sent();
-            signals.extend(memory.evaluate(&self.settings, symbol, bar));
+            signals.extend(memory.evaluate(settings, symbol, bar));
             changed(memory, symbol);
             return;
         }
         let now_us = data.timestamp.micros();
-        // Another source may have opened the bar; its end has come all the same.
-        let closed = memory.gatherer.close(now_us);
-        if let Some(bar) = closed {
-            signals.extend(memory.evaluate(&self.settings, symbol, bar));
-        }
-        let added = memory.gatherer.add(&data.source, now_us, price_of(data), self.settings.interval_us);
-        if added != Added::TooLate || closed.is_some() {
+        // What was due is closed already.
+        let added = memory.gatherer.add(now_us, price_of(data), settings.interval_us);
+        if added != Added::TooLate {
             changed(memory, symbol);
         }
         if let Added::ToNewBar { end_us } = added {
-            self.expect_end(&data.source, end_us);
+            self.expect_end(end_us);
         }
     }
 }

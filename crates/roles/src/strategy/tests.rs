@@ -28,6 +28,7 @@ fn config(id: &str, kind: StrategyKind) -> StrategyConfig {
         id: id.into(),
         kind,
         session_id: "session".into(),
+        source: None,
         symbols: vec![],
         quantity: dec("1"),
         long_only: false,

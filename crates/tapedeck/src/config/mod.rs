@@ -109,11 +109,34 @@ impl Config {
                 ));
             }
         }
+        for (strategy, source) in
+            self.strategies.iter().filter_map(|strategy| Some((strategy, strategy.source.as_ref()?)))
+        {
+            let session = self.sessions.iter().find(|session| session.id == strategy.session_id);
+            if let Some(session) = session.filter(|session| session.market_source != *source) {
+                wrong.push(format!(
+                    "strategies `{}`: source `{source}` is not what session `{}` listens to (`{}`), so none of its signals \
+                     would trade; leave `source` out",
+                    strategy.id, session.id, session.market_source
+                ));
+            }
+        }
         wrong.extend(self.broker_setup().check());
         if self.delivery.batch_max_records == 0 {
             wrong.push("delivery.batch_max_records must be at least 1".into());
         }
         wrong
+    }
+
+    /// The strategies, each with the market source of its session unless it
+    /// names one itself.
+    pub(crate) fn strategies_of_sources(&self) -> Vec<StrategyConfig> {
+        let mut strategies = self.strategies.clone();
+        for strategy in strategies.iter_mut().filter(|strategy| strategy.source.is_none()) {
+            let session = self.sessions.iter().find(|session| session.id == strategy.session_id);
+            strategy.source = session.map(|session| session.market_source.clone());
+        }
+        strategies
     }
 
     /// What the paper broker is made of.

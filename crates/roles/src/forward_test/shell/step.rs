@@ -224,6 +224,11 @@ impl Active {
         self.begin(Input::Signals, delivery);
         let Event::Signal(body) = &delivery.event else { return Ok(()) };
         let source = self.listens.sessions.get(&body.data.session_id);
+        let from = delivery.meta.root_seq.as_ref().map(|seq| &seq.source);
+        if source.zip(from).is_some_and(|(source, from)| source != from) {
+            self.broker.ignore();
+            return Ok(());
+        }
         let root = delivery.meta.root_seq.as_ref().filter(|_| !late).map(|seq| seq.n);
         let seq = root.or_else(|| Some(self.join.next_number(source?) - 1));
         self.batch.late += usize::from(late);

@@ -8,6 +8,8 @@ use tapedeck_contracts::{
     events::{MarketData, MarketKind},
 };
 
+use crate::strategy::StrategyConfig;
+
 use super::{MINUTE_US, bar, closes, compiled, dec, expect, line, number, sma, trade};
 
 const SECOND_US: i64 = 1_000_000;
@@ -41,6 +43,31 @@ fn an_event_of_the_same_source_closes_the_bars_of_its_quiet_symbols() {
     assert_eq!(signals.iter().map(line).collect::<Vec<_>>(), ["BUY 1 to 1 at 13"]);
     assert_eq!(signals[0].market_data.symbol, "BTC");
     assert!(strategies.market(&trade("BTC", 4 * MINUTE_US, dec("50"))).is_empty(), "a bar closes once");
+}
+
+#[test]
+fn each_source_has_a_memory_of_its_own() {
+    let mut strategies = compiled(&[sma(2, 3)]);
+    let mut signals = Vec::new();
+    for bar in closes(&["10", "10", "10", "13"]) {
+        // The same symbol elsewhere goes the other way.
+        let price = if bar.close == Some(dec("13")) { dec("7") } else { dec("10") };
+        let mut other = MarketData { price, high: Some(price), low: Some(price), close: Some(price), ..bar.clone() };
+        other.source = "venue".into();
+        signals.extend(strategies.market(&bar));
+        signals.extend(strategies.market(&other));
+    }
+    assert_eq!(signals.iter().map(line).collect::<Vec<_>>(), ["BUY 1 to 1 at 13", "SELL 1 to -1 at 7"]);
+}
+
+#[test]
+fn a_strategy_follows_only_its_source() {
+    let one = StrategyConfig { source: Some("venue".into()), ..sma(2, 3) };
+    let mut strategies = compiled(&[one]);
+    for bar in closes(&["10", "10", "10", "13"]) {
+        assert!(strategies.market(&bar).is_empty());
+    }
+    assert!(strategies.take_changed().is_empty());
 }
 
 #[test]

@@ -13,19 +13,20 @@ fn only_what_changed_is_kept_and_once() {
         strategies.market(&bar);
     }
     let keys: Vec<_> = strategies.take_changed().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, ["sma/BTC"]);
+    assert_eq!(keys, ["sma/file/BTC"]);
     assert!(strategies.take_changed().is_empty());
     strategies.market(&trade("ETH", 0, dec("1")));
     let keys: Vec<_> = strategies.take_changed().into_iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, ["sma/ETH", "rsi/ETH"]);
+    assert_eq!(keys, ["sma/file/ETH", "rsi/file/ETH"]);
 }
 
 #[test]
-fn a_symbol_with_a_slash_keeps_its_name() {
+fn a_symbol_and_a_source_with_a_slash_keep_their_names() {
     let mut strategies = compiled(&[sma(2, 3)]);
     let mut bars = closes(&["10", "10", "10", "13"]);
     for bar in &mut bars {
         bar.symbol = "BTC/USD".into();
+        bar.source = "100%2F/a".into();
     }
     let last = bars.pop().expect("four bars");
     for bar in &bars {
