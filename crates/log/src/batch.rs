@@ -182,8 +182,19 @@ impl Batch {
         Ok(place)
     }
 
+    /// Its body under a count of references of its own: a reader that takes its
+    /// records out of this shares no cache line with the other readers.
+    pub(crate) fn own_body(&self) -> Bytes {
+        Bytes::from_owner(self.body.clone())
+    }
+
     /// The record at a place, and the place of the next; none at the end.
     pub(crate) fn read(&self, place: Place) -> Result<Option<(Entry, Place)>, String> {
+        self.read_from(&self.body, place)
+    }
+
+    /// The same, its parts taken out of this body, which is the batch's.
+    pub(crate) fn read_from(&self, body: &Bytes, place: Place) -> Result<Option<(Entry, Place)>, String> {
         if place.nth >= self.count {
             return Ok(None);
         }
@@ -192,7 +203,7 @@ impl Batch {
             len.map(|len| {
                 let from = *at;
                 *at += len;
-                if len == 0 { Bytes::new() } else { self.body.slice(from..*at) }
+                if len == 0 { Bytes::new() } else { body.slice(from..*at) }
             })
         };
         let mut at = place.at + RECORD_HEAD;

@@ -3,6 +3,8 @@
 //!
 //! Not here: which headers there are.
 
+use std::{fmt::Display, io::Write as _};
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Headers of a record, in the order they were pushed; a name may come again.
@@ -37,7 +39,7 @@ impl Headers {
 
     /// The last value of a name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().filter(|(n, _)| *n == name).map(|(_, value)| value).last()
+        self.pairs().filter(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value).last()
     }
 
     /// The last value of a name, where it is text.
@@ -47,6 +49,12 @@ impl Headers {
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.pairs().map_while(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+    }
+
+    /// All of them, in order, names as bytes: for who looks for known names, since
+    /// checking the text of each costs more than comparing it.
+    pub fn pairs(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest: &[u8] = &self.0;
         std::iter::from_fn(move || {
             let (name, value, after) = split(rest)?;
@@ -65,7 +73,9 @@ impl Headers {
     pub fn from_bytes(buffer: Bytes) -> Option<Self> {
         let mut rest: &[u8] = &buffer;
         while !rest.is_empty() {
-            rest = split(rest)?.2;
+            let (name, _, after) = split(rest)?;
+            std::str::from_utf8(name).ok()?;
+            rest = after;
         }
         Some(Self(buffer))
     }
@@ -74,6 +84,45 @@ impl Headers {
     /// guarded by a checksum since.
     pub(crate) fn unchecked(buffer: Bytes) -> Self {
         Self(buffer)
+    }
+}
+
+/// Headers in the making, one buffer for all of them.
+#[derive(Debug)]
+pub struct HeadersBuilder(Vec<u8>);
+
+impl HeadersBuilder {
+    /// None yet, with room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
+    /// Adds a header whose value is these texts, one after the other.
+    pub fn push(&mut self, name: &str, value: &[&str]) {
+        self.write(name, |buffer| value.iter().for_each(|part| buffer.extend_from_slice(part.as_bytes())));
+    }
+
+    /// Adds a header whose value is shown.
+    pub fn show(&mut self, name: &str, value: impl Display) {
+        // A vector takes all that is written.
+        self.write(name, |buffer| drop(write!(buffer, "{value}")));
+    }
+
+    /// The headers.
+    pub fn finish(self) -> Headers {
+        Headers(Bytes::from(self.0))
+    }
+
+    fn write(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
+        let begin = self.0.len();
+        self.0.extend_from_slice(&[0; 6]);
+        self.0.extend_from_slice(name.as_bytes());
+        let from = self.0.len();
+        value(&mut self.0);
+        let value_len = u32::try_from(self.0.len() - from).expect("a header value is shorter than 4 GiB");
+        let name_len = u16::try_from(name.len()).expect("a header name is shorter than 64 KiB");
+        self.0[begin..begin + 2].copy_from_slice(&name_len.to_le_bytes());
+        self.0[begin + 2..begin + 6].copy_from_slice(&value_len.to_le_bytes());
     }
 }
 
@@ -87,11 +136,12 @@ fn put(buffer: &mut BytesMut, name: &str, value: &[u8]) {
     buffer.put_slice(value);
 }
 
-fn split(buffer: &[u8]) -> Option<(&str, &[u8], &[u8])> {
+/// Name, value, and what follows them.
+fn split(buffer: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (lengths, rest) = buffer.split_first_chunk::<6>()?;
     let name_len = usize::from(u16::from_le_bytes([lengths[0], lengths[1]]));
     let value_len = u32::from_le_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
     let (name, rest) = rest.split_at_checked(name_len)?;
     let (value, rest) = rest.split_at_checked(value_len)?;
-    Some((std::str::from_utf8(name).ok()?, value, rest))
+    Some((name, value, rest))
 }

@@ -19,7 +19,7 @@ pub mod partitioner;
 
 pub use embedded::{EmbeddedConfig, EmbeddedLog};
 pub use error::{LogError, Result};
-pub use headers::Headers;
+pub use headers::{Headers, HeadersBuilder};
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -197,6 +197,15 @@ pub trait Log: Send + Sync {
     /// Transient where it may be tried again; poison names a record that can
     /// never be written (no such topic or partition, too large).
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>>;
+
+    /// The same for records that the caller keeps, to write them again where
+    /// this fails.
+    ///
+    /// # Errors
+    /// Those of [`Log::append`].
+    fn append_kept(&self, records: &[Record]) -> Result<Vec<Placement>> {
+        self.append(records.to_vec())
+    }
 
     /// The first offset that can be read and the one after the last, as of now.
     ///

@@ -169,11 +169,15 @@ impl Log for EmbeddedLog {
     }
 
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
+        self.append_kept(&records)
+    }
+
+    fn append_kept(&self, records: &[Record]) -> Result<Vec<Placement>> {
         self.shared.check_open()?;
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let (segments, places) = prepare(&self.shared, &records)?.split();
+        let (segments, places) = prepare(&self.shared, records)?.split();
         let write = Write { segments, offsets: Vec::new(), ticket: None };
         let bases = self.shared.ask(|answer| Job::Write(write, answer))?;
         Ok(places.at(&bases))

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use rusqlite::{Connection, params};
 
 use super::{
@@ -34,12 +35,17 @@ pub(crate) struct Fetcher {
 /// A place in a partition.
 struct Cursor {
     partition: Arc<Partition>,
+    /// The topic's name under a count of references of its own, as [`Cursor::body`].
+    topic: Arc<str>,
     position: u64,
     paused: bool,
     /// Batches that were read already, from the position on.
     ahead: VecDeque<Arc<Batch>>,
     /// The place in the first of them; none where it must be looked for.
     place: Option<Place>,
+    /// The body of the first of them, under a count of references of its own: each
+    /// record holds a few, and readers on several cores would fight for one.
+    body: Bytes,
 }
 
 /// What is left of a poll's limits.
@@ -59,7 +65,9 @@ impl Fetcher {
         match self.cursors.iter_mut().find(|cursor| cursor.partition.index == partition.index) {
             Some(cursor) => cursor.seek(position),
             None => {
-                self.cursors.push(Cursor { partition, position, paused: false, ahead: VecDeque::new(), place: None })
+                let topic = Arc::from(&*partition.name.topic);
+                let (ahead, place, body) = (VecDeque::new(), None, Bytes::new());
+                self.cursors.push(Cursor { partition, topic, position, paused: false, ahead, place, body });
             }
         }
     }
@@ -156,7 +164,10 @@ impl Cursor {
             }
             let place = match self.place {
                 Some(place) => place,
-                None => batch.find(self.position).map_err(|what| self.damaged(shared, batch.base, &what))?,
+                None => {
+                    self.body = batch.own_body();
+                    batch.find(self.position).map_err(|what| self.damaged(shared, batch.base, &what))?
+                }
             };
             let place =
                 self.take(&batch, place, &mut room, out).map_err(|what| self.damaged(shared, batch.base, &what))?;
@@ -164,6 +175,7 @@ impl Cursor {
             if place.is_none() {
                 self.position = batch.last + 1;
                 self.ahead.pop_front();
+                self.body = Bytes::new();
             }
         }
         Ok(room)
@@ -179,7 +191,7 @@ impl Cursor {
     ) -> std::result::Result<Option<Place>, String> {
         out.reserve(room.records.min(batch.left(place)));
         while room.records > 0 && room.bytes > 0 {
-            let Some((entry, next)) = batch.read(place)? else { return Ok(None) };
+            let Some((entry, next)) = batch.read_from(&self.body, place)? else { return Ok(None) };
             let bytes = RECORD_HEAD
                 + entry.key.as_ref().map_or(0, bytes::Bytes::len)
                 + entry.value.as_ref().map_or(0, bytes::Bytes::len)
@@ -189,7 +201,7 @@ impl Cursor {
             self.position = entry.offset + 1;
             place = next;
             out.push(LogRecord {
-                topic: Arc::clone(&self.partition.name.topic),
+                topic: Arc::clone(&self.topic),
                 partition: self.partition.name.partition,
                 offset: entry.offset,
                 timestamp_ms: entry.timestamp_ms,
