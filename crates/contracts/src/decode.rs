@@ -85,13 +85,22 @@ pub enum DecodeError {
 /// # Errors
 /// Says exactly where the body is wrong.
 pub fn decode<T: Body>(bytes: &[u8]) -> Result<T, DecodeError> {
+    decode_boxed(bytes).map(|body| *body)
+}
+
+/// The same in a box from the start: an event is some hundred bytes, and every
+/// move of it a copy.
+///
+/// # Errors
+/// Says exactly where the body is wrong.
+pub(crate) fn decode_boxed<T: Body>(bytes: &[u8]) -> Result<Box<T>, DecodeError> {
     let text = std::str::from_utf8(bytes).map_err(|e| DecodeError::NotUtf8 { at: e.valid_up_to() })?;
     // serde would fill a type's fields from an array by their order, which no contract names.
     if text.trim_start().starts_with('[') {
         return Err(FieldError::new("$", "expected an object, found an array").into());
     }
     // The fast way first; only a body that fails is read again to find its path.
-    let body: T = match serde_json::from_str(text) {
+    let body: Box<T> = match serde_json::from_str(text) {
         Ok(body) => body,
         Err(_) => return Err(locate::<T>(text)),
     };

@@ -41,7 +41,7 @@ impl EventId {
 
     /// The id of an event that a line of a file is: UUIDv5(file hash / line).
     pub fn from_file(file_hash: &str, line: u64) -> Self {
-        Self::from_parts(&[file_hash, &line.to_string()])
+        Self(Uuid::new_v5(&NAMESPACE, format!("{file_hash}/{line}").as_bytes()).to_string())
     }
 
     /// The id of an event that a clock causes: UUIDv5(entity id / due time).

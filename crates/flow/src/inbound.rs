@@ -20,8 +20,6 @@ pub struct Meta {
     pub root: Option<Place>,
     /// The sequencer's number of that event.
     pub root_seq: Option<Seq>,
-    /// What belongs together across topics.
-    pub correlation_id: Option<String>,
 }
 
 /// An event as it reaches a role.
@@ -41,6 +39,12 @@ impl Delivery {
     /// Where the record lies.
     pub fn place(&self) -> Place {
         place_of(&self.record)
+    }
+
+    /// What it belongs to across topics. Read when it is asked for: most events
+    /// cause nothing.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.record.headers.text(headers::CORRELATION_ID)
     }
 
     /// When it happened.
@@ -71,27 +75,33 @@ impl Delivery {
             }
             Err(error) => return Err(poison(&record, index, path_of(&error), error.to_string())),
         };
-        let id = event_id(&record, &event);
-        let meta = Meta::read(&record.headers);
+        let (meta, ce_id) = Meta::read(&record.headers);
+        let id = event.event_id().cloned().or_else(|| ce_id.map(EventId::from));
+        let id = id.unwrap_or_else(|| EventId::from_place(&record.topic, record.partition, record.offset));
         Ok(Self { record, id, meta, event })
     }
 }
 
 impl Meta {
-    /// One pass over the headers; where a name comes again, the last counts.
-    fn read(headers: &Headers) -> Self {
-        let mut meta = Self::default();
-        for (name, value) in headers.iter() {
+    /// One pass over the headers, for what they say and for the event's id; where
+    /// a name comes again, the last counts.
+    fn read(headers: &Headers) -> (Self, Option<&str>) {
+        const ID: &[u8] = headers::CE_ID.as_bytes();
+        const SEQ: &[u8] = headers::SEQ.as_bytes();
+        const ROOT: &[u8] = headers::ROOT.as_bytes();
+        const ROOT_SEQ: &[u8] = headers::ROOT_SEQ.as_bytes();
+        let (mut meta, mut id) = (Self::default(), None);
+        for (name, value) in headers.pairs() {
             let text = || std::str::from_utf8(value).ok();
             match name {
-                headers::SEQ => meta.seq = text().and_then(Seq::parse),
-                headers::ROOT => meta.root = text().and_then(Place::parse),
-                headers::ROOT_SEQ => meta.root_seq = text().and_then(Seq::parse),
-                headers::CORRELATION_ID => meta.correlation_id = text().map(str::to_owned),
+                ID => id = text(),
+                SEQ => meta.seq = text().and_then(Seq::parse),
+                ROOT => meta.root = text().and_then(Place::parse),
+                ROOT_SEQ => meta.root_seq = text().and_then(Seq::parse),
                 _ => {}
             }
         }
-        meta
+        (meta, id.filter(|id| !id.is_empty()))
     }
 }
 
@@ -117,10 +127,6 @@ pub fn place_of(record: &LogRecord) -> Place {
 
 fn poison(record: &LogRecord, index: usize, path: Option<String>, detail: String) -> Failure {
     Failure::Poison { index, place: place_of(record).to_string(), path, detail }
-}
-
-fn event_id(record: &LogRecord, event: &Event) -> EventId {
-    event.event_id().cloned().unwrap_or_else(|| id_beside(record))
 }
 
 /// The id of an event that has none in its body.

@@ -10,9 +10,12 @@ use tapedeck_contracts::{
     Event, EventId,
     headers::{self, Place, Seq},
 };
-use tapedeck_log::{Headers, Record};
+use tapedeck_log::{HeadersBuilder, Record};
 
 use crate::{Delivery, Failure};
+
+/// Room for the headers of nearly every event, so that they are written in one go.
+const HEADERS_BYTES: usize = 512;
 
 /// An event on its way to a topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +52,7 @@ impl Outbound {
             cause: Some(cause.place()),
             root,
             seq: None,
-            correlation_id: cause.meta.correlation_id.clone(),
+            correlation_id: cause.correlation_id().map(str::to_owned),
         }
     }
 
@@ -66,28 +69,34 @@ impl Outbound {
     pub fn into_record(self, role: &str) -> Result<Record, Failure> {
         let value = self.event.to_json().map_err(|error| Failure::Fatal(format!("an event of {role}: {error}")))?;
         let kind = self.event.kind().name();
-        let mut pairs: Vec<(&str, String)> = vec![
-            (headers::CE_SPECVERSION, "1.0".into()),
-            (headers::CE_ID, self.id.0),
-            (headers::CE_SOURCE, format!("tapedeck/{role}")),
-            (headers::CE_TYPE, kind.into()),
-            (headers::CE_TIME, self.event.event_time().to_string()),
-            (headers::CE_DATASCHEMA, format!("tapedeck:{kind}/1.0")),
-        ];
-        let mut put = |name, value: Option<String>| pairs.extend(value.map(|value| (name, value)));
-        put(headers::CORRELATION_ID, self.correlation_id);
-        put(headers::CAUSE, self.cause.map(|place| place.to_string()));
-        put(headers::SEQ, self.seq.map(|seq| seq.to_string()));
-        if let Some((place, seq)) = self.root {
-            put(headers::ROOT, Some(place.to_string()));
-            put(headers::ROOT_SEQ, seq.map(|seq| seq.to_string()));
+        let mut built = HeadersBuilder::with_capacity(HEADERS_BYTES);
+        built.push(headers::CE_SPECVERSION, &["1.0"]);
+        built.push(headers::CE_ID, &[self.id.as_str()]);
+        built.push(headers::CE_SOURCE, &["tapedeck/", role]);
+        built.push(headers::CE_TYPE, &[kind]);
+        built.show(headers::CE_TIME, self.event.event_time());
+        built.push(headers::CE_DATASCHEMA, &["tapedeck:", kind, "/1.0"]);
+        if let Some(correlation_id) = &self.correlation_id {
+            built.push(headers::CORRELATION_ID, &[correlation_id]);
+        }
+        if let Some(place) = &self.cause {
+            built.show(headers::CAUSE, place);
+        }
+        if let Some(seq) = &self.seq {
+            built.show(headers::SEQ, seq);
+        }
+        if let Some((place, seq)) = &self.root {
+            built.show(headers::ROOT, place);
+            if let Some(seq) = seq {
+                built.show(headers::ROOT_SEQ, seq);
+            }
         }
         Ok(Record {
             topic: self.topic,
             partition: None,
             key: Some(Bytes::copy_from_slice(self.event.key().as_bytes())),
             value: Some(Bytes::from(value)),
-            headers: Headers::build(pairs.iter().map(|(name, value)| (*name, value.as_bytes()))),
+            headers: built.finish(),
             timestamp_ms: None,
         })
     }

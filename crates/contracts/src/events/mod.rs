@@ -7,7 +7,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, DecodeError, EventId, FieldError, Timestamp, check, decode::decode};
+use crate::{Body, DecodeError, EventId, FieldError, Timestamp, check, decode::decode_boxed};
 
 pub mod alert;
 pub mod decision;
@@ -112,7 +112,7 @@ macro_rules! events {
             /// # Errors
             /// Says exactly where the body is wrong.
             pub fn decode(kind: EventKind, bytes: &[u8]) -> Result<Self, DecodeError> {
-                Ok(match kind { $(EventKind::$variant => Event::$variant(Box::new(decode::<$body>(bytes)?)),)+ })
+                Ok(match kind { $(EventKind::$variant => Event::$variant(decode_boxed::<$body>(bytes)?),)+ })
             }
 
             /// Which kind it is.
@@ -140,7 +140,10 @@ macro_rules! events {
             /// # Errors
             /// A number that JSON cannot carry (NaN, infinity).
             pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-                match self { $(Event::$variant(body) => serde_json::to_vec(body),)+ }
+                // Most bodies fit, and none grows in many small steps.
+                let mut json = Vec::with_capacity(512);
+                match self { $(Event::$variant(body) => serde_json::to_writer(&mut json, body)?,)+ }
+                Ok(json)
             }
         }
     };
