@@ -9,6 +9,11 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::Parser;
 
+/// Events are made on one thread and dropped on another, many small pieces each:
+/// what the system's allocator does slowly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod admin;
 mod cli;
 mod commands;
