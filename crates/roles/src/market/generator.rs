@@ -203,8 +203,12 @@ struct Walk {
     /// Share of the distance to the start that a step takes back.
     pull: f64,
     tick: Decimal,
+    /// The same as a float.
+    tick_size: f64,
     /// Quantities have this many decimals.
     lot_decimals: u32,
+    /// Lots in a unit.
+    lots: f64,
     /// What is usually traded in a step.
     usual_volume: f64,
 }
@@ -216,6 +220,7 @@ impl Walk {
         let seconds = step_us as f64 / 1e6;
         // 20,000 of the quote currency a second.
         let usual_volume = 20_000.0 / start * seconds;
+        let lot_decimals = if start >= 10.0 { 3 } else { 0 };
         Self {
             rng: Pcg64::new(u128::from(seed), u128::from(fnv(&symbol))),
             symbol,
@@ -225,7 +230,9 @@ impl Walk {
             scale: libm::sqrt(seconds),
             pull: (PULL * seconds).min(0.01),
             tick,
-            lot_decimals: if start >= 10.0 { 3 } else { 0 },
+            tick_size: tick_size(tick),
+            lot_decimals,
+            lots: libm::pow(10.0, f64::from(lot_decimals)),
             usual_volume,
         }
     }
@@ -298,7 +305,7 @@ impl Walk {
 
     /// The price in whole ticks; at least 3, so that a bid is above 0.
     fn ticks(&self) -> i64 {
-        whole(libm::exp(self.log_price) / tick_size(self.tick)).max(3)
+        whole(libm::exp(self.log_price) / self.tick_size).max(3)
     }
 
     fn price(&self, ticks: i64) -> Dec {
@@ -309,7 +316,7 @@ impl Walk {
     fn volume(&self, draws: &mut Draws, times: f64) -> Dec {
         let (_, deviation) = self.regime.law();
         let factor = libm::exp(0.5 * draws.gaussian()) * libm::sqrt(deviation / 0.000_2);
-        let lots = whole(self.usual_volume * times * factor * libm::pow(10.0, f64::from(self.lot_decimals)));
+        let lots = whole(self.usual_volume * times * factor * self.lots);
         Dec(Decimal::new(lots.max(1), self.lot_decimals).normalize())
     }
 }

@@ -350,7 +350,7 @@ impl Sequencer<'_> {
     fn append(&self, records: Vec<Record>) -> Result<bool, Failure> {
         let mut backoff = RETRY.0;
         loop {
-            match self.ctx.log.append(records.clone()) {
+            match self.ctx.log.append_kept(&records) {
                 Ok(_) => return Ok(true),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(source = %self.source.id, %error, "append failed, trying again");
