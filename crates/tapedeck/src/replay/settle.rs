@@ -5,21 +5,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tapedeck_contracts::catalogue::{Catalogue, group_of};
+use tapedeck_contracts::catalogue::{Catalogue, group_of, state_topic};
 use tapedeck_log::{Log, TopicPartition};
 use tapedeck_roles::{forward_test, market, recorder};
 
 use crate::{cli::Role, deck::Deck, exit};
 
-/// How often positions are compared: far below the time that a person notices.
-const EVERY: Duration = Duration::from_millis(20);
+/// How often it looks: far below the time that a person notices. A look at ends
+/// that move costs next to nothing.
+const EVERY: Duration = Duration::from_millis(5);
 
 /// Waits until everything has settled; returns the number of market events.
 ///
 /// # Errors
 /// A role cannot go on; somebody asked to stop.
 pub(crate) fn wait(deck: &Deck, source: &str, seen: &mut dyn FnMut(&Deck)) -> anyhow::Result<u64> {
+    let states = [state_topic(market::ROLE), state_topic(forward_test::shell::ROLE)];
+    let states = states.each_ref().map(String::as_str);
     let mut before = None;
+    // Asked once for the states as they stand: reading them is the only dear part.
+    let mut last = None;
     loop {
         let stopped = deck.stop.wait(EVERY);
         match deck.trouble() {
@@ -30,14 +35,22 @@ pub(crate) fn wait(deck: &Deck, source: &str, seen: &mut dyn FnMut(&Deck)) -> an
             None => {}
         }
         seen(deck);
-        let Some(done) = done(deck, source)? else { continue };
+        let found = (ends(&*deck.log, &read_topics())?, ends(&*deck.log, &states)?);
+        if before.as_ref() != Some(&found) {
+            // While ends move nothing has settled.
+            (before, last) = (Some(found), None);
+            continue;
+        }
+        let asked = match last {
+            Some(answer) => answer,
+            None => *last.insert(done(deck, source)?),
+        };
+        let Some(done) = asked else { continue };
         // Positions move only after outputs are durable: ends that were reached
         // and did not move since have nobody's work behind them.
-        let ends = ends(&*deck.log)?;
-        if reached(deck, &ends)? && before.as_ref() == Some(&ends) {
+        if reached(deck, &found.0)? && ends(&*deck.log, &read_topics())? == found.0 {
             return Ok(done);
         }
-        before = Some(ends);
     }
 }
 
@@ -51,10 +64,10 @@ fn done(deck: &Deck, source: &str) -> anyhow::Result<Option<u64>> {
     Ok(done.filter(|last| ended == Some(*last)))
 }
 
-/// Start and end of every partition that a replaying role reads.
-fn ends(log: &dyn Log) -> anyhow::Result<Ends> {
+/// Start and end of every partition of these topics.
+fn ends(log: &dyn Log, topics: &[&str]) -> anyhow::Result<Ends> {
     let mut ends = Vec::new();
-    for name in read_topics() {
+    for &name in topics {
         let partitions = Catalogue::get().topic(name).map_or(1, |topic| topic.partitions);
         for partition in 0..partitions {
             let place = TopicPartition::new(name, partition);
