@@ -37,8 +37,8 @@ impl DeliveryConfig {
 impl Default for DeliveryConfig {
     fn default() -> Self {
         Self {
-            batch_max_records: 4_096,
-            batch_max_bytes: 4 << 20,
+            batch_max_records: 8_192,
+            batch_max_bytes: 8 << 20,
             batch_max_age_ms: 20,
             dedupe_window: 65_536,
             drain_timeout_ms: 10_000,

@@ -232,7 +232,7 @@ mod tests {
         let file = file("[api]\nlisten = \"127.0.0.1:9\"\n");
         let config = load(Some(file.path()), &BTreeMap::new()).unwrap();
         assert_eq!(config.api.listen, "127.0.0.1:9");
-        assert_eq!(config.delivery.batch_max_records, 4096);
+        assert_eq!(config.delivery.batch_max_records, 8192);
     }
 
     #[test]

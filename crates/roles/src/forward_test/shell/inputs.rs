@@ -26,8 +26,9 @@ pub(super) const INPUTS: [(Input, &str, EventKind); 3] = [
 ];
 /// The group whose offsets on the market data close it.
 const STRATEGY_GROUP: &str = "tapedeck.strategy";
-/// What one poll brings at most: 2 ms of work, so that the seat is looked after.
-const POLL_RECORDS: usize = 2_048;
+/// What one poll brings at most, and so what one transact holds where much waits:
+/// some 5 ms of work, so that the seat is looked after.
+const POLL_RECORDS: usize = 4_096;
 /// The same in bytes.
 const POLL_BYTES: usize = 4 << 20;
 /// Signals read before they are needed: what waits in memory for its root.
