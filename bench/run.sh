@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prints every figure of docs/benchmarks.md, each with its command. FILLS sets the
-# size of the REST benchmark (10,000,000), COLD=1 adds the cold build (minutes).
+# size of the REST benchmark (10,000,000), COLD=0 leaves out the cold build.
 set -eu
 cd "$(dirname "$0")/.."
 fills=${FILLS:-10000000}
@@ -25,7 +25,7 @@ up() { # starts the api on a folder and waits until it is ready
 }
 down() { kill "$pid"; wait "$pid" 2>/dev/null || true; pid=; }
 
-if [ "${COLD:-0}" = 1 ]; then
+if [ "${COLD:-1}" = 1 ]; then
     say "CARGO_TARGET_DIR=fresh cargo build --release --bin tapedeck (cold build)"
     start=$(date +%s); CARGO_TARGET_DIR="$work/cold" cargo build --release --quiet --bin tapedeck
     echo "cold build: $(($(date +%s) - start)) s"
