@@ -40,7 +40,7 @@ struct Kept<T> {
 struct Closes {
     /// Number of the first close.
     start: u64,
-    closes: Vec<Exact>,
+    closes: Vec<Option<Exact>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,7 +58,7 @@ struct Ignored {
 /// and number of their first close.
 #[derive(Default)]
 pub(super) struct Waiting {
-    closes: BTreeMap<usize, BTreeMap<u64, Vec<Decimal>>>,
+    closes: BTreeMap<usize, BTreeMap<u64, Vec<Option<Decimal>>>>,
 }
 
 fn key(kind: &str, parts: &[&str]) -> String {
@@ -101,7 +101,7 @@ pub(super) fn tape_changed(tape: &mut Tape, changes: &mut Changes) {
         }
         let (blocks, gone) = symbol.returns.take_changed();
         for (start, closes) in blocks {
-            let closes = closes.into_iter().map(Exact).collect();
+            let closes = closes.into_iter().map(|close| close.map(Exact)).collect();
             let kept = Kept {
                 owner: owner.clone(),
                 venue: symbol.venue.clone(),
@@ -188,7 +188,7 @@ pub(super) fn restore(
             let kept: Kept<Closes> = read(key, value)?;
             if let Some(source) = tape.source(&kept.owner) {
                 let at = tape.symbol_at(source, &kept.venue, &kept.symbol);
-                let closes = kept.value.closes.into_iter().map(|close| close.0).collect();
+                let closes = kept.value.closes.into_iter().map(|close| close.map(|close| close.0)).collect();
                 waiting.closes.entry(at).or_default().insert(kept.value.start, closes);
             }
         }

@@ -212,13 +212,17 @@ impl Tape {
         let now = state.time.map_or(time, |before| before.max(time));
         let minute = now.micros().div_euclid(MINUTE_US);
         let closes = state.time.is_some() && minute > state.minute;
+        let hole_follows = minute > state.minute + 1;
         *state = SourceState { time: Some(now), minute };
         self.sources[source].dirty = true;
         if closes {
             for &at in &self.sources[source].symbols {
                 let symbol = &mut self.symbols[at];
-                if let Some(mark) = symbol.state.mark {
-                    symbol.returns.close_minute(mark);
+                match symbol.state.mark {
+                    Some(mark) if symbol.state.interval_us <= MINUTE_US => {
+                        symbol.returns.close_minute(mark, hole_follows);
+                    }
+                    _ => symbol.returns.skip_minute(),
                 }
             }
         }

@@ -2,9 +2,12 @@
 //! they are over the last 1,440 one-minute simple returns; nearest rank; scaled
 //! by the root of the minutes of a day.
 //!
-//! A minute closes at the first event of its source in a later one. Minutes
-//! without any event of the source are left out, so that a weekend is one
-//! return, not 2,880 zeros; a symbol that did not move in a minute has 0.
+//! A minute closes at the first event of its source in a later one; what a
+//! symbol is marked at then is its minute mark, and a symbol that did not move
+//! has the return 0. Only the marks of minutes that follow each other give a
+//! return: a minute after one without any event of the source gives none, so
+//! neither a night nor bars of an hour pass for minutes, and a symbol of longer
+//! bars has no VaR.
 //! The closes are kept in the state in blocks of 60, so that a minute writes
 //! one block and not the window.
 //!
@@ -28,7 +31,8 @@ pub(super) const BLOCK: u64 = 60;
 pub(super) struct Returns {
     /// Number of the first close that is still here, from 0.
     first: u64,
-    closes: VecDeque<Decimal>,
+    /// None where minutes without a mark lie between.
+    closes: VecDeque<Option<Decimal>>,
     returns: VecDeque<f64>,
     /// The same returns, smallest first.
     sorted: Vec<f64>,
@@ -39,40 +43,64 @@ pub(super) struct Returns {
 }
 
 impl Returns {
-    /// Takes the last mark of a minute that is over.
-    pub(super) fn close_minute(&mut self, close: Decimal) {
+    /// Takes the last mark of a minute that is over; `last` says that the minute
+    /// after it has none.
+    pub(super) fn close_minute(&mut self, close: Decimal, last: bool) {
+        let alone = !matches!(self.closes.back(), Some(Some(_)));
+        // A mark between two holes gives no return.
+        if !(alone && last) {
+            self.add(Some(close));
+            if last {
+                self.add(None);
+            }
+        }
+    }
+
+    /// The symbol has no minute marks now.
+    pub(super) fn skip_minute(&mut self) {
+        if let Some(Some(_)) = self.closes.back() {
+            self.add(None);
+        }
+    }
+
+    fn add(&mut self, close: Option<Decimal>) {
         let number = self.first + self.closes.len() as u64;
         self.push(close);
         self.dirty_from.get_or_insert(number / BLOCK);
     }
 
-    fn push(&mut self, close: Decimal) {
-        if let Some(&before) = self.closes.back() {
+    fn push(&mut self, close: Option<Decimal>) {
+        let before = self.closes.back().copied().flatten();
+        self.closes.push_back(close);
+        if let Some((before, close)) = before.zip(close) {
             let change = simple_return(before, close);
             self.returns.push_back(change);
             let at = self.sorted.partition_point(|r| r.total_cmp(&change).is_lt());
             self.sorted.insert(at, change);
-            if self.returns.len() > WINDOW
-                && let Some(oldest) = self.returns.pop_front()
-            {
-                let at = self.sorted.partition_point(|r| r.total_cmp(&oldest).is_lt());
-                self.sorted.remove(at);
-            }
         }
-        self.closes.push_back(close);
-        if self.closes.len() > WINDOW + 1 {
-            self.closes.pop_front();
-            self.first += 1;
-            if self.first.is_multiple_of(BLOCK) {
-                let block = self.first / BLOCK;
-                self.gone = Some((self.gone.map_or(block - 1, |(from, _)| from), block));
-            }
+        while self.returns.len() > WINDOW {
+            self.drop_first();
+        }
+    }
+
+    /// Forgets the first close, and the return that begins with it.
+    fn drop_first(&mut self) {
+        let first = self.closes.pop_front().flatten();
+        let gave_return = first.is_some() && self.closes.front().copied().flatten().is_some();
+        if gave_return && let Some(oldest) = self.returns.pop_front() {
+            let at = self.sorted.partition_point(|r| r.total_cmp(&oldest).is_lt());
+            self.sorted.remove(at);
+        }
+        self.first += 1;
+        if self.first.is_multiple_of(BLOCK) {
+            let block = self.first / BLOCK;
+            self.gone = Some((self.gone.map_or(block - 1, |(from, _)| from), block));
         }
     }
 
     /// The blocks that changed since the last call, each with the number of its
     /// first close, and the blocks that are gone.
-    pub(super) fn take_changed(&mut self) -> (Vec<(u64, Vec<Decimal>)>, std::ops::Range<u64>) {
+    pub(super) fn take_changed(&mut self) -> (Vec<(u64, Vec<Option<Decimal>>)>, std::ops::Range<u64>) {
         let mut changed = Vec::new();
         let end = self.first + self.closes.len() as u64;
         if let Some(from) = self.dirty_from.take() {
@@ -89,21 +117,12 @@ impl Returns {
     }
 
     /// Takes back blocks, in order of their first close.
-    pub(super) fn restore(blocks: Vec<(u64, Vec<Decimal>)>) -> Self {
-        let mut restored = Self::default();
-        let end = blocks.last().map_or(0, |(start, closes)| start + closes.len() as u64);
-        let from = end.saturating_sub(WINDOW as u64 + 1);
-        for (start, closes) in blocks {
-            for (number, close) in (start..).zip(closes) {
-                if number < from {
-                    continue;
-                }
-                if restored.closes.is_empty() {
-                    restored.first = number;
-                }
-                restored.push(close);
-            }
-        }
+    pub(super) fn restore(blocks: Vec<(u64, Vec<Option<Decimal>>)>) -> Self {
+        // The first block may begin before the window: what lies there leaves it again.
+        let first = blocks.first().map_or(0, |(start, _)| *start);
+        let mut restored = Self { first, ..Self::default() };
+        blocks.into_iter().flat_map(|(_, closes)| closes).for_each(|close| restored.push(close));
+        restored.gone = None;
         restored
     }
 
@@ -160,7 +179,7 @@ mod tests {
 
     fn window(closes: impl Iterator<Item = u32>) -> Returns {
         let mut returns = Returns::default();
-        closes.for_each(|close| returns.close_minute(Decimal::from(close)));
+        closes.for_each(|close| returns.close_minute(Decimal::from(close), false));
         returns
     }
 
@@ -191,16 +210,51 @@ mod tests {
     }
 
     #[test]
+    fn only_minutes_that_follow_each_other_give_a_return() {
+        let mut hourly = Returns::default();
+        (1..=500).for_each(|close: u32| hourly.close_minute(Decimal::from(close), true));
+        assert_eq!((hourly.len(), hourly.closes.len()), (0, 0));
+        let mut days = Returns::default();
+        for close in 1..=10_u32 {
+            // Two minutes and a night.
+            days.close_minute(Decimal::from(100), false);
+            days.close_minute(Decimal::from(100 + close), true);
+        }
+        assert_eq!(days.len(), 10);
+        assert!(days.returns.iter().all(|change| *change > 0.0), "no fall over night is among them");
+        days.skip_minute();
+        days.close_minute(Decimal::from(50), false);
+        days.skip_minute();
+        days.close_minute(Decimal::from(40), false);
+        assert_eq!(days.len(), 10);
+    }
+
+    #[test]
+    fn a_window_with_holes_is_restored_from_its_blocks() {
+        let mut returns = Returns::default();
+        let mut kept = std::collections::BTreeMap::new();
+        for i in 0..9_000_u32 {
+            returns.close_minute(Decimal::from(1_000 + (i * 7919) % 101), i % 7 == 3 || i % 11 == 0);
+            if i % 97 == 0 {
+                let (blocks, gone) = returns.take_changed();
+                kept.extend(blocks.into_iter().map(|(start, closes)| (start / BLOCK, (start, closes))));
+                gone.for_each(|block| _ = kept.remove(&block));
+                assert_eq!(Returns::restore(kept.values().cloned().collect()), returns, "minute {i}");
+            }
+        }
+        assert_eq!(returns.len(), 1_440);
+        assert!(returns.closes.len() < 3 * 1_441);
+    }
+
+    #[test]
     fn the_window_slides_and_its_blocks_restore_it() {
         let mut returns = window((0..4_000).map(|i| 1_000 + (i * 7919) % 101));
         assert_eq!((returns.len(), returns.closes.len(), returns.sorted.len()), (1_440, 1_441, 1_440));
         assert!(returns.sorted.is_sorted());
         let (blocks, gone) = returns.take_changed();
         assert_eq!(gone, 0..(4_000 - 1_441) / 60);
-        let mut restored = Returns::restore(blocks);
-        restored.gone = None;
-        assert_eq!(restored, returns);
-        returns.close_minute(Decimal::from(7));
+        assert_eq!(Returns::restore(blocks), returns);
+        returns.close_minute(Decimal::from(7), false);
         let (blocks, _) = returns.take_changed();
         assert_eq!(blocks.len(), 1, "a minute writes one block");
         assert!(blocks[0].1.len() <= BLOCK as usize);

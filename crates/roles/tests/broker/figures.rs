@@ -170,3 +170,19 @@ fn a_gap_of_the_sequencer_is_alerted_beside_the_event_after_it() {
     assert_eq!(said.alerts()[0].context["from"], 5);
     assert_eq!(desk.gap(9, 9).codes(), ["SEQUENCE_GAP"], "a second gap before the same event has an id of its own");
 }
+
+#[test]
+fn bars_of_an_hour_are_no_minutes_and_have_no_var() {
+    let mut desk = Desk::new(setup());
+    desk.signal(signal("A", Action::Buy, "1"));
+    for hour in 1..=300_i64 {
+        let price = (1_000 + hour * 7_919 % 37).to_string();
+        for (name, late_s) in [("A", 0), ("B", 60)] {
+            let mut event = bar(name, hour * 3_600 + late_s, [&price, &price, &price, &price]);
+            event.interval = Some("1h".into());
+            let said = desk.market(event);
+            assert_eq!(said.metrics().unwrap().var_95, None, "hour {hour}");
+        }
+    }
+    assert_eq!(desk.end().metrics().unwrap().positions.len(), 1);
+}
