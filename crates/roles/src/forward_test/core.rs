@@ -257,12 +257,13 @@ impl Broker {
     }
 
     /// The alert for numbers of the sequencer, `from` to `to` inclusive, that
-    /// never came; `cause` is the event after them.
-    pub fn note_gap(&mut self, source: &str, from: u64, to: u64, cause: Cause<'_>) -> Vec<Output> {
+    /// never came; `cause` is the event after them, and `after` its time, which
+    /// is the alert's where the source has none yet.
+    pub fn note_gap(&mut self, source: &str, from: u64, to: u64, cause: Cause<'_>, after: Timestamp) -> Vec<Output> {
         let known = self.tape.source(source).and_then(|at| self.tape.sources[at].state.time);
         // Several gaps may be noted before one event: each has an ordinal of its own.
         let ordinal = report::GAP_ORDINALS + (from % u64::from(report::GAP_ORDINALS)) as u32;
-        let mut emit = Emit::new(cause, known.unwrap_or_default(), ordinal);
+        let mut emit = Emit::new(cause, known.unwrap_or(after), ordinal);
         let text = format!("market events {from} to {to} of source {source} never came; orders may have missed fills");
         let context = [("source", source.into()), ("from", from.into()), ("to", to.into())];
         emit.alert(Severity::Error, "SEQUENCE_GAP", text, None, &context);

@@ -2,7 +2,9 @@
 //!
 //! Takers pay the event's ask or get its bid (trade price, bar open), slipped
 //! and put on the tick against them; makers get their limit once the price
-//! trades strictly through it. Volume is shared among an account's orders,
+//! trades strictly through it. A bar without an open says no price to take:
+//! takers, and orders that must fill at once, wait for an event that does; a
+//! limit order rests at it, and fills as a maker from the bar after it on. Volume is shared among an account's orders,
 //! first accepted first; accounts do not take volume from each other.
 //!
 //! Not here: acceptance, marks.
@@ -10,7 +12,7 @@
 use rust_decimal::Decimal;
 use tapedeck_contracts::{
     Timestamp,
-    events::{ExecType, Liquidity, OrderStatus, OrderType, Side, TimeInForce},
+    events::{ExecType, Liquidity, MarketKind, OrderStatus, OrderType, Side, TimeInForce},
 };
 
 use super::{
@@ -104,6 +106,12 @@ fn eligible(order: &Order, price: &Price) -> bool {
     order.symbol == price.symbol
         && order.fill_on.is_none_or(|kind| kind == price.kind)
         && price.taken_at.is_some_and(|at| order.ready_at.is_none_or(|ready| at >= ready))
+        && (price.kind != MarketKind::Bar || price.taker(order.side).is_some() || may_rest(order))
+}
+
+/// Whether the order may wait at a limit.
+fn may_rest(order: &Order) -> bool {
+    order.order_type == OrderType::Limit && matches!(order.time_in_force, TimeInForce::Gtc | TimeInForce::Day)
 }
 
 fn deal(order: &Order, price: &Price, terms: &Terms, params: &Params) -> Result<Option<Deal>, Overflow> {

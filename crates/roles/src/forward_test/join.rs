@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use tapedeck_contracts::{EventId, headers::Place};
+use tapedeck_contracts::{EventId, Timestamp, headers::Place};
 use tapedeck_flow::Delivery;
 
 mod lane;
@@ -76,8 +76,8 @@ pub enum Next {
         from: u64,
         /// The last.
         to: u64,
-        /// The event after them: its id and its place.
-        after: (EventId, Place),
+        /// The event after them: its id, its place and its time.
+        after: (EventId, Place, Timestamp),
     },
     /// A source has ended, and everything of it is applied.
     End {

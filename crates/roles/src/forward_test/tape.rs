@@ -91,7 +91,7 @@ pub(super) struct Price {
     pub kind: MarketKind,
     /// Event time; of a bar, its end.
     pub time: Timestamp,
-    /// When its taker price was there: the start of a bar; none where that is unknown.
+    /// When its first price was there: the start of a bar; none where that is unknown.
     pub taken_at: Option<Timestamp>,
     pub mark: Decimal,
     /// What a buyer pays, a seller gets, before slippage.
@@ -294,7 +294,7 @@ impl Price {
                     None => (before.kind == Some(MarketKind::Bar)).then_some(before.time),
                 };
                 Self {
-                    taken_at: start.filter(|_| open.is_some()),
+                    taken_at: start,
                     mark: close,
                     ask: open,
                     bid: open,

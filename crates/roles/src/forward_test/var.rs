@@ -26,6 +26,9 @@ const MIN_RETURNS: usize = 100;
 /// Closes in one key of the state.
 pub(super) const BLOCK: u64 = 60;
 
+/// The number of the first of some closes, and the closes.
+pub(super) type Block = (u64, Vec<Option<Decimal>>);
+
 /// The last minute closes of a symbol and the returns between them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Returns {
@@ -100,7 +103,7 @@ impl Returns {
 
     /// The blocks that changed since the last call, each with the number of its
     /// first close, and the blocks that are gone.
-    pub(super) fn take_changed(&mut self) -> (Vec<(u64, Vec<Option<Decimal>>)>, std::ops::Range<u64>) {
+    pub(super) fn take_changed(&mut self) -> (Vec<Block>, std::ops::Range<u64>) {
         let mut changed = Vec::new();
         let end = self.first + self.closes.len() as u64;
         if let Some(from) = self.dirty_from.take() {
@@ -117,7 +120,7 @@ impl Returns {
     }
 
     /// Takes back blocks, in order of their first close.
-    pub(super) fn restore(blocks: Vec<(u64, Vec<Option<Decimal>>)>) -> Self {
+    pub(super) fn restore(blocks: Vec<Block>) -> Self {
         // The first block may begin before the window: what lies there leaves it again.
         let first = blocks.first().map_or(0, |(start, _)| *start);
         let mut restored = Self { first, ..Self::default() };

@@ -194,7 +194,7 @@ impl Desk {
 
     pub(crate) fn gap(&mut self, from: u64, to: u64) -> Said {
         let id = self.last.clone();
-        let said = self.broker.note_gap("feed", from, to, Cause { event_id: &id, seq: None });
+        let said = self.broker.note_gap("feed", from, to, Cause { event_id: &id, seq: None }, at(7));
         self.check(said)
     }
 

@@ -186,3 +186,11 @@ fn bars_of_an_hour_are_no_minutes_and_have_no_var() {
     }
     assert_eq!(desk.end().metrics().unwrap().positions.len(), 1);
 }
+
+#[test]
+fn a_gap_before_the_first_event_has_the_time_of_the_event_after_it() {
+    let mut desk = Desk::new(setup());
+    assert_eq!(desk.gap(1, 3).alerts()[0].timestamp, at(7));
+    desk.market(trade("A", 9, "100"));
+    assert_eq!(desk.gap(5, 6).alerts()[0].timestamp, at(9));
+}

@@ -2,7 +2,9 @@
 //!
 //! Not here: what is refused, and random flow.
 
-use tapedeck_contracts::events::{Action, ExecType, Liquidity, MarketKind, OrderStatus, OrderType, TimeInForce};
+use tapedeck_contracts::events::{
+    Action, ExecType, Liquidity, MarketData, MarketKind, OrderStatus, OrderType, TimeInForce,
+};
 use tapedeck_roles::market::config::VolumeUnit;
 
 use crate::desk::{Desk, at, bar, d, dec, instrument, limit, quote, setup, signal, target, trade, with_order};
@@ -229,4 +231,23 @@ fn a_position_flips_through_zero_with_the_remainder_of_the_notional() {
     // 100,000 + 20.00000001 − 0.1 − 0.2 of commission.
     assert_eq!(said.metrics().unwrap().equity, dec("100019.70000001"));
     assert_eq!(said.portfolio().unwrap().cash.0, d("100099.70000001"));
+}
+
+#[test]
+fn a_bar_without_an_open_fills_only_what_rests_at_a_limit() {
+    let blind =
+        |end: i64, low: &str, close: &str| MarketData { open: None, ..bar("A", end, [close, close, low, close]) };
+    let mut desk = Desk::new(setup());
+    desk.market(bar("A", 60, ["100", "100", "100", "100"]));
+    desk.signal(signal("A", Action::Buy, "1"));
+    desk.signal(limit(signal("A", Action::Buy, "2"), "90"));
+    desk.signal(with_order(signal("A", Action::Buy, "3"), OrderType::Limit, Some("95"), TimeInForce::Ioc));
+    let said = desk.market(blind(120, "80", "99"));
+    assert_eq!((said.fills(), said.ended()), (vec![], vec![]), "nobody knows what was there to take");
+    let said = desk.market(blind(180, "89", "99"));
+    assert_eq!(said.fills(), pairs(&[("2", "90")]), "traded through");
+    assert_eq!(said.report().timestamp, at(180));
+    let said = desk.market(bar("A", 240, ["98", "98", "98", "98"]));
+    assert_eq!(said.fills(), pairs(&[("1", "98")]));
+    assert_eq!(said.ended(), [(ExecType::Expired, "not_filled_at_once".into())]);
 }

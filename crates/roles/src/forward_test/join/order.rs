@@ -202,7 +202,8 @@ impl Join {
         if !self.hole_is_certain(held) {
             return (self.is_full() && self.wait_ms.is_none()).then_some(Next::Stuck { source: name, n: from });
         }
-        let after = (held.delivery.id.clone(), place_of(&held.delivery.record));
+        let delivery = &held.delivery;
+        let after = (delivery.id.clone(), place_of(&delivery.record), delivery.event_time());
         self.pass(at, n);
         Some(Next::Gap { source: name, from, to: n - 1, after })
     }

@@ -185,11 +185,12 @@ impl Active {
             Next::Market(delivery) => self.apply_market(&delivery),
             Next::Signal { delivery, late } => self.apply_signal(&delivery, late),
             Next::Command(delivery) => self.apply_command(&delivery),
-            Next::Gap { source, from, to, after: (event_id, place) } => {
+            Next::Gap { source, from, to, after: (event_id, place, time) } => {
                 self.current = Current::Number(Arc::clone(&source), from);
                 self.batch.gaps += to - from + 1;
                 tracing::warn!(role = ROLE, source = &*source, from, to, "numbers that never came");
-                let outputs = self.broker.note_gap(&source, from, to, Cause { event_id: &event_id, seq: Some(to + 1) });
+                let cause = Cause { event_id: &event_id, seq: Some(to + 1) };
+                let outputs = self.broker.note_gap(&source, from, to, cause, time);
                 self.say(&About::Number { place: Some(place), source: &source, n: to + 1 }, outputs)
             }
             Next::End { source, n } => {
