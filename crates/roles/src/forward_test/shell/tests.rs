@@ -38,6 +38,8 @@ use crate::{
     },
 };
 
+mod causes;
+
 const SOURCE: &str = "s";
 const SYMBOLS: [&str; 3] = ["ABC", "DEF", "XYZ"];
 /// What the role says, and what must not depend on how it got there.
