@@ -33,6 +33,7 @@ use crate::{admin, ess, events, problem, routes, ws};
         admin::topics::topics,
         admin::groups::groups,
         admin::reset::reset,
+        admin::skip::skip,
         admin::records::records,
         admin::roles::roles,
         routes::health::live,

@@ -213,6 +213,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/admin/topics", get(admin::topics::topics))
         .route("/api/admin/groups", get(admin::groups::groups))
         .route("/api/admin/groups/{group}/reset", post(admin::reset::reset))
+        .route("/api/admin/groups/{group}/skip", post(admin::skip::skip))
         .route("/api/admin/records", get(admin::records::records))
         .route("/api/admin/roles", get(admin::roles::roles))
         .route("/ws/alerts", get(ws::socket::alerts))

@@ -217,16 +217,16 @@ pub(crate) enum GroupsCommand {
     },
     /// Move a group that has no members
     #[command(
-        after_help = "Examples:\n  tapedeck groups reset mine --topic alerts.v1 --to earliest --dry-run\n  tapedeck groups reset mine --topic alerts.v1 --to 2026-01-01T00:00:00Z"
+        after_help = "A role with state (tapedeck.strategy, tapedeck.forward-test) moves only with --with-state, as a whole. The paper broker's accounts begin again then, and the numbers of their fills with them: remove store.db too, or the recorder stops at fills that are stored with another content. Hence --force.\n\nExamples:\n  tapedeck groups reset mine --topic alerts.v1 --to earliest --dry-run\n  tapedeck groups reset mine --topic alerts.v1 --to 2026-01-01T00:00:00Z\n  tapedeck groups reset tapedeck.recorder --to earliest\n  tapedeck groups reset tapedeck.strategy --with-state --to earliest"
     )]
     Reset {
         /// The group
         group: String,
-        /// The topic
+        /// One topic; all that the group has offsets of where absent
         #[arg(long)]
-        topic: String,
-        /// One partition; all where absent
-        #[arg(long)]
+        topic: Option<String>,
+        /// One partition of the topic; all where absent
+        #[arg(long, requires = "topic")]
         partition: Option<u32>,
         /// earliest, latest, an offset, or a time
         #[arg(long)]
@@ -234,6 +234,26 @@ pub(crate) enum GroupsCommand {
         /// Clear the role's state too; without it a group with state is not moved
         #[arg(long)]
         with_state: bool,
+        /// Clear the paper broker's accounts too
+        #[arg(long)]
+        force: bool,
+        /// Only say what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Give up one record that a group without members can never handle
+    #[command(
+        after_help = "The record stays in the log, and the audit log keeps who gave it up and why. A corrected event needs an event_id of its own, since one that was skipped counts as seen.\n\nExamples:\n  tapedeck groups skip tapedeck.recorder exec.reports.v1/3/1042 --reason \"two prices\""
+    )]
+    Skip {
+        /// The group
+        group: String,
+        /// The record
+        #[arg(value_name = "TOPIC/PARTITION/OFFSET")]
+        record: String,
+        /// Why, for the audit log
+        #[arg(long)]
+        reason: String,
         /// Only say what would change
         #[arg(long)]
         dry_run: bool,

@@ -8,7 +8,7 @@ mod common;
 
 #[test]
 fn the_help_of_every_command_is_the_one_that_was_reviewed() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["up"],
         &["demo"],
@@ -20,6 +20,7 @@ fn the_help_of_every_command_is_the_one_that_was_reviewed() {
         &["groups"],
         &["groups", "lag"],
         &["groups", "reset"],
+        &["groups", "skip"],
         &["produce"],
         &["consume"],
         &["bench"],

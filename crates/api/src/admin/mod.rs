@@ -4,7 +4,9 @@
 //! Not here: dead letters.
 
 pub(crate) mod groups;
+mod place;
 pub(crate) mod records;
 pub(crate) mod reset;
 pub(crate) mod roles;
+pub(crate) mod skip;
 pub(crate) mod topics;

@@ -70,7 +70,6 @@ fn a_reset_that_would_do_harm_is_refused() {
     post_alerts(&api, 1..=1);
     let reset =
         |group: &str, body: &str| api.post(&format!("/api/admin/groups/{group}/reset"), "application/json", body);
-    assert_eq!(reset("tapedeck.recorder", r#"{"to":"earliest"}"#).status, 409);
     let state = reset("tapedeck.forward-test", r#"{"to":"earliest"}"#);
     assert!(state.status == 409 && state.body.contains("with_state"), "{}", state.body);
     assert_eq!(reset("nobody", r#"{"to":"earliest"}"#).status, 404);
@@ -147,4 +146,113 @@ fn roles_say_how_they_stand() {
     let api = Running::start();
     let body = api.get("/api/admin/roles").json();
     assert_eq!((&body["items"][0]["role"], &body["items"][0]["phase"]), (&json!("recorder"), &json!("running")));
+}
+
+fn kept(api: &Running, topic: &str, partition: u32) -> Value {
+    let state = tapedeck_flow::state::load(&*api.log, &topic.into(), partition).unwrap();
+    state.get("@at").map_or(Value::Null, |at| serde_json::from_slice(at).unwrap())
+}
+
+/// Alerts stand for any record here: what they say does not matter.
+fn write(api: &Running, topic: &str, partition: u32, count: usize) {
+    let record = tapedeck_log::Record {
+        topic: topic.into(),
+        partition: Some(partition),
+        key: None,
+        value: Some(vec![1].into()),
+        headers: tapedeck_log::Headers::new(),
+        timestamp_ms: None,
+    };
+    api.log.append(vec![record; count]).unwrap();
+}
+
+fn note(api: &Running, topic: &str, partition: u32, key: &str, value: &str) {
+    let record = tapedeck_flow::state::record(&topic.into(), partition, key, Some(value.as_bytes().to_vec()));
+    api.log.append(vec![record]).unwrap();
+}
+
+const MARKET_DATA: &str = "market-data-updates";
+
+#[test]
+fn a_skipped_record_moves_the_place_beside_the_state_and_the_group_with_it() {
+    let api = Running::start();
+    write(&api, MARKET_DATA, 1, 5);
+    note(
+        &api,
+        "tapedeck.strategy.state",
+        1,
+        "@at",
+        r#"{"next":{"market-data-updates/1":2},"ahead":{"market-data-updates/1":[3]}}"#,
+    );
+    let skip = |group: &str, topic: &str, offset: u64, rest: &str| {
+        let body = format!(r#"{{"topic":"{topic}","partition":1,"offset":{offset},"reason":"broken"{rest}}}"#);
+        api.post(&format!("/api/admin/groups/{group}/skip"), "application/json", body)
+    };
+    let strategy = "tapedeck.strategy";
+    assert_eq!(skip(strategy, MARKET_DATA, 4, "").status, 409, "it stands before");
+    assert_eq!(skip(strategy, MARKET_DATA, 1, "").status, 409, "it is past");
+    assert_eq!(skip(strategy, MARKET_DATA, 9, "").status, 404);
+    assert_eq!(skip(strategy, "no-such", 2, "").status, 404);
+    assert_eq!(skip("tapedeck.market", MARKET_DATA, 2, "").status, 409);
+    assert_eq!(skip(strategy, MARKET_DATA, 2, r#","dry_run":true"#).json()["after"], 4);
+    assert_eq!(kept(&api, "tapedeck.strategy.state", 1)["next"]["market-data-updates/1"], 2);
+    let done = skip(strategy, MARKET_DATA, 2, "");
+    assert_eq!(done.status, 200, "{}", done.body);
+    assert_eq!(kept(&api, "tapedeck.strategy.state", 1), json!({ "next": { "market-data-updates/1": 4 } }));
+    let place = TopicPartition::new(MARKET_DATA, 1);
+    assert_eq!(api.log.committed(strategy).unwrap(), [GroupOffset { partition: place, next: 4 }]);
+    assert!(api.log.groups().unwrap().iter().all(|group| group.members.is_empty()));
+    let no_reason = r#"{"topic":"market-data-updates","partition":1,"offset":4,"reason":" "}"#;
+    assert_eq!(api.post("/api/admin/groups/tapedeck.strategy/skip", "application/json", no_reason).status, 422);
+    let audit = api.get("/api/admin/records?topic=audit-logs").json();
+    assert_eq!(audit["items"].as_array().unwrap().len(), 1, "{audit}");
+    assert_eq!(audit["items"][0]["value"]["data"]["reason"], "broken");
+}
+
+#[test]
+fn the_paper_broker_skips_a_record_out_of_turn_and_keeps_its_other_places() {
+    let api = Running::start();
+    write(&api, "strategy-signals", 1, 4);
+    let at = r#"{"next":{"market-data-updates/0":7,"strategy-signals/1":1}}"#;
+    note(&api, "tapedeck.forward-test.state", 0, "@at", at);
+    let skip = |offset: u64| {
+        let body = format!(r#"{{"topic":"strategy-signals","partition":1,"offset":{offset},"reason":"broken"}}"#);
+        let done = api.post("/api/admin/groups/tapedeck.forward-test/skip", "application/json", body);
+        assert_eq!(done.status, 200, "{}", done.body);
+    };
+    skip(2);
+    let expected = json!({ "next": { "market-data-updates/0": 7, "strategy-signals/1": 1 }, "ahead": { "strategy-signals/1": [2] } });
+    assert_eq!(kept(&api, "tapedeck.forward-test.state", 0), expected);
+    skip(1);
+    let expected = json!({ "next": { "market-data-updates/0": 7, "strategy-signals/1": 3 } });
+    assert_eq!(kept(&api, "tapedeck.forward-test.state", 0), expected);
+}
+
+#[test]
+fn state_and_offsets_are_cleared_together_and_not_while_a_role_is_there() {
+    let api = Running::start();
+    write(&api, MARKET_DATA, 1, 5);
+    note(&api, "tapedeck.strategy.state", 1, "@at", r#"{"next":{"market-data-updates/1":4}}"#);
+    note(&api, "tapedeck.strategy.state", 1, "ema/BTC", "{}");
+    let place = TopicPartition::new(MARKET_DATA, 1);
+    api.log.reset_offsets("tapedeck.strategy", &[GroupOffset { partition: place, next: 4 }]).unwrap();
+    let reset = |group: &str, body: &str| {
+        api.post(&format!("/api/admin/groups/tapedeck.{group}/reset"), "application/json", body)
+    };
+    let all = r#"{"to":"earliest","with_state":true}"#;
+    let member = api.log.join("tapedeck.strategy", "m", &[MARKET_DATA.into()]).unwrap();
+    assert_eq!(reset("strategy", all).status, 409);
+    assert_eq!(kept(&api, "tapedeck.strategy.state", 1)["next"]["market-data-updates/1"], 4);
+    drop(member);
+    let part = r#"{"to":"earliest","with_state":true,"topic":"market-data-updates"}"#;
+    assert_eq!(reset("strategy", part).status, 422, "state without its place");
+    let done = reset("strategy", all);
+    assert_eq!((done.status, &done.json()["state_keys_cleared"]), (200, &json!(2)), "{}", done.body);
+    assert_eq!(kept(&api, "tapedeck.strategy.state", 1), Value::Null);
+    assert_eq!(api.log.committed("tapedeck.strategy").unwrap()[0].next, 0);
+    let unsaid = reset("forward-test", all);
+    assert!(unsaid.status == 409 && unsaid.body.contains("force"), "{}", unsaid.body);
+    let forced = reset("forward-test", r#"{"to":"earliest","with_state":true,"force":true}"#);
+    assert!(forced.status == 200 && forced.json()["warning"].is_string(), "{}", forced.body);
+    assert_eq!(reset("market", all).status, 409);
 }

@@ -100,8 +100,9 @@ impl LogStep {
             Some(value) => serde_json::from_slice(&value).map_err(|error| {
                 Failure::Fatal(format!(
                     "{}/{} keeps an `{AT}` that cannot be read ({error}); it was written by something else, or by a \
-                     newer version: use that version, or clear the state with `tapedeck groups reset --with-state`",
-                    self.topic, place.partition
+                     newer version: use that version, or clear the state with `tapedeck groups reset {} --with-state \
+                     --to earliest`",
+                    self.topic, place.partition, self.group
                 ))
             })?,
         };

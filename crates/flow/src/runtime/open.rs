@@ -100,7 +100,9 @@ fn contradiction(setup: &Setup, place: &TopicPartition, what: &str) -> Failure {
     Failure::Fatal(format!(
         "{} has read {place}: it {what}. The log was recreated, truncated or restored from an older copy. Nothing was \
          changed. Choose: bring back the log that belongs to this data; or bring back state and store from the time \
-         of this log; or give up what the role has kept and let it read this log from its start",
+         of this log; or stop the process, give up what the role has kept and let it read this log from its start: \
+         `tapedeck groups reset {} --with-state --to earliest`",
+        setup.group(),
         setup.group()
     ))
 }

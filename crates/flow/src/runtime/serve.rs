@@ -252,7 +252,10 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         };
         let message = format!(
             "{failure}{path}. {} stops at offset {offset}; nothing is lost, the other partitions go on. Correct the \
-             cause and start the role again, or move the group past it: `tapedeck groups reset`",
+             cause and start again; or, where this record can never be handled, stop the process and give it up: \
+             `tapedeck groups skip {} {}/{offset} --reason \"...\"`",
+            held.place,
+            self.setup.group(),
             held.place
         );
         tracing::error!(role = self.setup.role, partition = %held.place, offset, "{message}");

@@ -34,9 +34,6 @@ const SAME_PANICS: u32 = 5;
 /// A record that was refused is reached once more with everything before it
 /// transacted, so that only what lies behind it waits.
 const SAME_REFUSALS: u32 = 2;
-/// What follows the words on a record that cannot be applied.
-const REMEDY: &str = "The paper broker stopped before this record, since the order of what follows depends on it; \
-     everything before it is kept. Correct what the message names and start again";
 /// How often a role that cannot go on looks after its seat.
 const BLOCKED_TICK: Duration = Duration::from_millis(100);
 
@@ -133,7 +130,7 @@ impl Role {
                     let now = counted(trouble.take(), place, detail, panicked);
                     let most = if panicked { SAME_PANICS } else { SAME_REFUSALS };
                     if now.times >= most {
-                        return self.blocked(&format!("{}: {}", now.place, now.detail));
+                        return self.blocked(&now.place, &format!("{}: {}", now.place, now.detail));
                     }
                     tracing::warn!(role = ROLE, place = now.place, detail = now.detail, "state dropped, read again");
                     trouble = Some(now);
@@ -146,7 +143,8 @@ impl Role {
     /// From the seat to its end. Whatever is in memory is dropped with it.
     fn hold_seat(&self, trouble: &mut Option<Trouble>, backoff: &mut Backoff) -> Result<Left, Broken> {
         let mut seat = Seat::join(&*self.context.log, ROLE, &self.context.member)?;
-        if !seat.keep()? {
+        // Who was tried again goes on being so until it is at work.
+        if !seat.keep()? || self.context.gauges.phase() == Phase::Starting {
             self.context.gauges.set_phase(Phase::Standby);
         }
         if !seat.wait(&self.context.stop)? {
@@ -181,9 +179,9 @@ impl Role {
 
     /// A record cannot be applied: nothing behind it may be, so the role waits
     /// for a person, keeps its seat and answers the wish to stop.
-    fn blocked(&self, what: &str) -> Result<(), Failure> {
+    fn blocked(&self, place: &str, what: &str) -> Result<(), Failure> {
         Gauges::add(&self.context.gauges.poison, 1);
-        let text = format!("{what}. {REMEDY}");
+        let text = format!("{what}. {}", remedy(place));
         tracing::error!(role = ROLE, "{text}");
         self.context.gauges.set_phase(Phase::Blocked(text));
         let mut seat = Seat::join(&*self.context.log, ROLE, &self.context.member)?;
@@ -193,6 +191,20 @@ impl Role {
             }
         }
         Ok(())
+    }
+}
+
+/// What follows the words on a record that cannot be applied; only one that lies
+/// in the log can be given up.
+fn remedy(place: &str) -> String {
+    let stopped = "The paper broker stopped before this record, since the order of what follows depends on it; \
+         everything before it is kept. Correct what the message names and start again";
+    match place.split('/').count() {
+        3 => format!(
+            "{stopped}; or, where the record can never be applied, stop the process and give it up: `tapedeck groups \
+             skip tapedeck.{ROLE} {place} --reason \"...\"`"
+        ),
+        _ => stopped.to_owned(),
     }
 }
 

@@ -107,7 +107,8 @@ fn hold_seat(
     backoff: &mut Backoff,
 ) -> Result<(), Failure> {
     let mut seat = Seat::join(ctx.log.as_ref(), ROLE, &ctx.member)?;
-    if !seat.keep()? {
+    // Who was tried again goes on being so until it is at work.
+    if !seat.keep()? || ctx.gauges.phase() == Phase::Starting {
         ctx.gauges.set_phase(Phase::Standby);
     }
     while seat.wait(&ctx.stop)? {

@@ -94,7 +94,7 @@ impl Handler for Shell {
             strategies.restore(key, value).map_err(|detail| {
                 Failure::Fatal(format!(
                     "the state `{key}` of {partition} cannot be read: {detail}. Use the version that wrote it, or \
-                     clear it with `tapedeck groups reset --with-state`"
+                     clear it with `tapedeck groups reset tapedeck.{ROLE} --with-state --to earliest`"
                 ))
             })?;
         }

@@ -50,10 +50,22 @@ pub(super) fn run(config: &Config, command: &GroupsCommand, json: bool) -> anyho
 }
 
 fn answer(admin: &Admin, command: &GroupsCommand, json: bool) -> anyhow::Result<()> {
-    if let GroupsCommand::Reset { group, topic, partition, to, with_state, dry_run } = command {
-        let body =
-            json!({ "topic": topic, "partition": partition, "to": to, "with_state": with_state, "dry_run": dry_run });
-        return reset(admin, group, &body, json);
+    match command {
+        GroupsCommand::Reset { group, topic, partition, to, with_state, force, dry_run } => {
+            let body = json!({
+                "topic": topic, "partition": partition, "to": to,
+                "with_state": with_state, "force": force, "dry_run": dry_run
+            });
+            return reset(admin, group, &body, json);
+        }
+        GroupsCommand::Skip { group, record, reason, dry_run } => {
+            let (topic, partition, offset) = place(record)?;
+            let body = json!({
+                "topic": topic, "partition": partition, "offset": offset, "reason": reason, "dry_run": dry_run
+            });
+            return skip(admin, group, &body, json);
+        }
+        _ => {}
     }
     let groups = admin.get::<Groups>("/api/admin/groups", &[])?.items;
     match command {
@@ -65,7 +77,7 @@ fn answer(admin: &Admin, command: &GroupsCommand, json: bool) -> anyhow::Result<
             if json { show::json(found) } else { describe(found) }
         }
         GroupsCommand::Lag { group: None } => lag(groups.iter()),
-        GroupsCommand::Reset { .. } => {}
+        GroupsCommand::Reset { .. } | GroupsCommand::Skip { .. } => {}
     }
     Ok(())
 }
@@ -138,8 +150,37 @@ fn reset(admin: &Admin, group: &str, body: &Value, json: bool) -> anyhow::Result
         .map(|p| vec![text(&p["topic"]), text(&p["partition"]), text(&p["before"]), text(&p["after"])])
         .collect();
     show::table(&["topic", "partition", "before", "after"], &rows);
+    if let Some(warning) = moved["warning"].as_str() {
+        show::out(&format!("take care: {warning}"));
+    }
     if body["dry_run"] == true {
         show::out("nothing was changed (--dry-run)");
     }
+    Ok(())
+}
+
+/// The parts of `topic/partition/offset`.
+fn place(text: &str) -> anyhow::Result<(&str, u32, u64)> {
+    let mut parts = text.rsplitn(3, '/');
+    let (offset, partition, topic) = (parts.next(), parts.next(), parts.next());
+    let read = || Some((topic?, partition?.parse().ok()?, offset?.parse().ok()?));
+    read().ok_or_else(|| {
+        exit::input(format!("`{text}` is no place of a record: give TOPIC/PARTITION/OFFSET, such as alerts.v1/0/17"))
+    })
+}
+
+fn skip(admin: &Admin, group: &str, body: &Value, json: bool) -> anyhow::Result<()> {
+    let done: Value =
+        admin.post(&format!("/api/admin/groups/{group}/skip"), "application/json", body.to_string().as_bytes())?;
+    if json {
+        show::json(&done);
+        return Ok(());
+    }
+    let would = if body["dry_run"] == true { "would be given up (--dry-run); " } else { "is given up: " };
+    let (topic, partition, offset) = (body["topic"].as_str().unwrap_or_default(), &body["partition"], &body["offset"]);
+    show::out(&format!(
+        "{topic}/{partition}/{offset} {would}{group} goes on from {} (was at {})",
+        done["after"], done["before"]
+    ));
     Ok(())
 }

@@ -12,7 +12,7 @@ use tapedeck_contracts::{EventKind, catalogue::state_topic};
 use tapedeck_flow::{Delivery, Failure, Gauges, Phase, dedupe::Window};
 use tapedeck_log::{GroupOffset, Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 
-use super::{REMEDY, ROLE};
+use super::{ROLE, remedy};
 use crate::{
     forward_test::join::{Input, Join, MARKET_TOPIC, Offered, Wait},
     market::SourceState,
@@ -286,7 +286,8 @@ fn take(
 fn blocked(failure: &Failure, gauges: &Gauges) {
     tracing::error!(role = ROLE, "{failure}");
     Gauges::add(&gauges.poison, 1);
-    gauges.set_phase(Phase::Blocked(format!("{failure}. {REMEDY}")));
+    let place = if let Failure::Poison { place, .. } = failure { place } else { ROLE };
+    gauges.set_phase(Phase::Blocked(format!("{failure}. {}", remedy(place))));
 }
 
 /// A position became unreadable under the reader: taken anew, it is a gap.

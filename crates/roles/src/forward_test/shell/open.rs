@@ -197,7 +197,8 @@ fn start_of(context: &Context, place: &TopicPartition, next: Option<u64>) -> Res
         return Err(Failure::Fatal(format!(
             "the state of {ROLE} reflects {place} up to offset {next}, but the log ends at {end}: it was recreated, \
              truncated or restored from an older copy. Nothing was changed. Bring back the log that belongs to this \
-             state, or give up the state with `tapedeck groups reset --with-state`"
+             state; or give up the state, and remove store.db with it: `tapedeck groups reset tapedeck.{ROLE} \
+             --with-state --to earliest --force`"
         )));
     }
     if next < start {

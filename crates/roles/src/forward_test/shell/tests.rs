@@ -379,6 +379,8 @@ fn a_record_that_cannot_be_read_blocks_the_role_behind_everything_before_it() {
     assert_eq!(gauges.last_seq.load(Relaxed), 50);
     let Phase::Blocked(text) = phase else { panic!("{phase:?}") };
     assert!(text.starts_with("market-data-updates/"), "{text}");
+    let place = text.split(": ").next().unwrap();
+    assert!(text.contains(&format!("`tapedeck groups skip tapedeck.forward-test {place} --reason")), "{text}");
 }
 
 #[test]
