@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use common::{Deck, bars, run, stderr, text};
+use common::{Deck, bars, eventually, run, stderr, text};
 
 mod common;
 
@@ -86,7 +86,7 @@ fn a_second_process_on_the_folder_is_refused_and_the_first_goes_on() {
     let data = text(dir.path());
     let deck = Deck::start(&["up", "--data", data]);
     refused(&["up", "--data", data], 4, &[data, &deck.url, "--data"]);
-    assert_eq!(deck.ask("/health/ready").0, 200);
+    eventually("the first to be ready", || (deck.ask("/health/ready").0 == 200).then_some(()));
 }
 
 #[test]
