@@ -10,6 +10,7 @@ pub mod failure;
 pub mod gauges;
 pub mod inbound;
 pub mod ledger;
+pub mod opener;
 pub mod outbound;
 pub mod record_hash;
 pub mod runtime;

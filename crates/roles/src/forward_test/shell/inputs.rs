@@ -88,7 +88,7 @@ pub(super) struct Inputs {
 
 /// The clock, in ms since the epoch; it is asked for the sake of the join's
 /// waits alone.
-pub(super) fn now_ms() -> i64 {
+fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

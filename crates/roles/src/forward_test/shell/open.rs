@@ -4,28 +4,25 @@
 //!
 //! Not here: going on from there.
 
-use std::{collections::BTreeMap, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, json};
 use tapedeck_contracts::{
-    Event, EventId, EventKind, Timestamp,
+    EventKind,
     catalogue::{group_of, state_topic},
-    events::{Alert, Severity},
     headers,
 };
 use tapedeck_flow::{
-    Failure, Outbound,
-    dedupe::Window,
-    inbound::id_of,
+    Failure,
+    opener::Opener,
     state::{self, AT, At},
 };
-use tapedeck_log::{Log, PollLimits, Reader, Record, TopicPartition};
+use tapedeck_log::{Log, LogRecord, Reader, TopicPartition};
 
 use super::{
     JoinConfig, ROLE,
-    inputs::{INPUTS, Inputs, TopicReader, now_ms},
+    inputs::{INPUTS, Inputs, TopicReader},
     step::{Active, Batch, Current, Listens},
 };
 use crate::{
@@ -40,13 +37,8 @@ use crate::{
 
 /// The key of a source's place begins so.
 pub(super) const SOURCE: &str = "@seq/";
-/// Where alerts go.
-const ALERTS: &str = "alerts.v1";
 /// Event ids remembered per partition: no emitter's ring holds more records.
 const DEDUPE_WINDOW: usize = 65_536;
-/// Large, since nothing else can be done before it is read.
-const LIMITS: PollLimits = PollLimits { max_records: 10_000, max_bytes: 8 << 20, timeout: Duration::from_millis(100) };
-
 /// How a source stands, as the state keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SourceNote {
@@ -92,16 +84,20 @@ impl Active {
         let sources = continue_sources(&topic, &saved, &mut join)?;
         let fallback = if at.is_some() { BTreeMap::new() } else { committed(log)? };
         let at = at.unwrap_or_default();
+        let opener = Opener { log, role: ROLE, begin_anew: begin_anew(), gauges: &context.gauges };
         for (input, _, kind) in INPUTS {
             let reader = &mut topics[input as usize];
             for (index, place) in reader.places.iter().enumerate() {
                 let name = place.to_string();
                 let next = at.next.get(&name).or_else(|| fallback.get(&name)).copied();
-                let next = start_of(context, place, next)?;
+                let next = opener.begin(place, next)?;
                 let ahead = at.ahead.get(&name).map_or(&[][..], Vec::as_slice);
                 join.start_at(input, index, next, ahead);
                 reader.next.push(next);
-                reader.windows.push(refill(log, place, kind, next)?);
+                // What has a number needs no id.
+                let by_id =
+                    |record: &LogRecord| kind != EventKind::MarketData || record.headers.get(headers::SEQ).is_none();
+                reader.windows.push(opener.refill(place, Some(kind), next, DEDUPE_WINDOW, by_id)?);
             }
             reader.assign(vec![true; reader.places.len()])?;
         }
@@ -124,6 +120,11 @@ impl Active {
             careful: Vec::new(),
         })
     }
+}
+
+/// Orders and fills are counted in the state, so the store's must go with it.
+fn begin_anew() -> String {
+    format!("`tapedeck groups reset {} --with-state --to earliest --force`, with store.db removed", group_of(ROLE))
 }
 
 /// The market source of each session and of each account.
@@ -186,74 +187,4 @@ fn read<'a, T: Deserialize<'a>>(topic: &str, key: &str, value: &'a Bytes) -> Res
 fn committed(log: &dyn Log) -> Result<BTreeMap<String, u64>, Failure> {
     let offsets = log.committed(&group_of(ROLE))?;
     Ok(offsets.into_iter().map(|offset| (offset.partition.to_string(), offset.next)).collect())
-}
-
-/// Where a partition goes on; offsets that retention took are counted, said and
-/// alerted.
-fn start_of(context: &Context, place: &TopicPartition, next: Option<u64>) -> Result<u64, Failure> {
-    let (start, end) = context.log.bounds(place)?;
-    let next = next.unwrap_or(start);
-    if next > end {
-        return Err(Failure::Fatal(format!(
-            "the state of {ROLE} reflects {place} up to offset {next}, but the log ends at {end}: it was recreated, \
-             truncated or restored from an older copy. Nothing was changed. Bring back the log that belongs to this \
-             state; or give up the state, and remove store.db with it: `tapedeck groups reset tapedeck.{ROLE} \
-             --with-state --to earliest --force`"
-        )));
-    }
-    if next < start {
-        let message = format!(
-            "{} was at offset {next} of {place}, but the log begins at {start}: {} offsets went by retention before they \
-             were read",
-            group_of(ROLE),
-            start - next
-        );
-        tracing::warn!(role = ROLE, "{message}");
-        context.gauges.missed.fetch_add(start - next, Relaxed);
-        context.log.append(vec![missed(place, next, start, message)?])?;
-    }
-    Ok(next.max(start))
-}
-
-/// The alert of a gap in the log: its id is that of the gap, so that it is one
-/// alert however often it is found.
-fn missed(place: &TopicPartition, next: u64, start: u64, message: String) -> Result<Record, Failure> {
-    let cause = EventId::from_place(&place.topic, place.partition, next);
-    let id = EventId::derived(&cause, ROLE, ALERTS, &place.to_string(), 0);
-    let mut context = Map::new();
-    context.insert("partition".into(), json!(place.to_string()));
-    context.insert("next".into(), json!(next));
-    context.insert("start".into(), json!(start));
-    let alert = Alert {
-        event_id: id.clone(),
-        timestamp: Timestamp::from_millis(now_ms()),
-        severity: Severity::Critical,
-        code: "LOG_GAP".into(),
-        message,
-        context,
-        source: ROLE.into(),
-        account: None,
-        decision_id: None,
-    };
-    Outbound::first(ALERTS, id, Event::Alert(Box::new(alert))).into_record(ROLE)
-}
-
-/// The ids of the last records before `next`. What has a number needs no id.
-fn refill(log: &dyn Log, place: &TopicPartition, kind: EventKind, next: u64) -> Result<Window, Failure> {
-    let mut window = Window::new(DEDUPE_WINDOW);
-    let start = log.bounds(place)?.0;
-    let from = next.saturating_sub(DEDUPE_WINDOW as u64).max(start);
-    let mut reader = log.reader()?;
-    reader.assign(&[(place.clone(), from)])?;
-    while reader.position(place).is_some_and(|position| position < next) {
-        for record in reader.poll(LIMITS)?.into_iter().take_while(|record| record.offset < next) {
-            if kind == EventKind::MarketData && record.headers.get(headers::SEQ).is_some() {
-                continue;
-            }
-            if let Some(id) = id_of(kind, record) {
-                window.insert(id.fingerprint());
-            }
-        }
-    }
-    Ok(window)
 }

@@ -420,6 +420,6 @@ fn a_log_that_ends_before_the_state_is_refused() {
     let context =
         Context { log: log.clone(), stop: Stop::new(), member: "one".into(), gauges: Arc::new(Gauges::default()) };
     let failure = run(context.clone(), setup(), config()).unwrap_err();
-    assert!(failure.to_string().contains("up to offset 1000, but the log ends at"), "{failure}");
+    assert!(failure.to_string().contains("is at offset 1000, but the log ends at"), "{failure}");
     assert!(matches!(context.gauges.phase(), Phase::Failed(_)));
 }
