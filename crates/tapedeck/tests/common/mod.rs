@@ -104,6 +104,8 @@ impl Deck {
             errors.read_to_string(&mut text).unwrap();
             panic!("{args:?} said nothing: {text}");
         });
+        // Kept open: a program whose stderr is closed cannot say what it waits for.
+        child.stderr = Some(errors);
         let url = said["url"].as_str().unwrap_or_default().to_owned();
         Self { child: Some(child), url }
     }
