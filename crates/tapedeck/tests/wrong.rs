@@ -40,6 +40,15 @@ fn a_wrong_config_is_refused_with_line_key_and_the_nearest() {
 }
 
 #[test]
+fn a_strategy_on_another_source_than_its_sessions_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let strategy = "[[strategies]]\nid = \"a\"\nkind = \"breakout\"\nsession_id = \"s\"\nsource = \"other\"\n";
+    let session = "[[sessions]]\nid = \"s\"\naccount = \"A\"\nmarket_source = \"own\"\n";
+    let config = file(dir.path(), "t.toml", &format!("{strategy}{session}"));
+    refused(&["config", "check", "--config", &config], 3, &["source `other`", "session `s` listens to (`own`)"]);
+}
+
+#[test]
 fn a_wrong_file_is_refused_with_its_line_and_the_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let cases: [(&str, &str, &[&str]); 6] = [
