@@ -51,7 +51,10 @@ fn init_tracing(cli: &cli::Cli, variables: &BTreeMap<String, String>) {
     let level = variables.get("TAPEDECK_LOG").map_or(if cli.verbose { "info" } else { "warn" }, String::as_str);
     let filter =
         tracing_subscriber::EnvFilter::try_new(level).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(show::has_terminal());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(show::has_terminal());
     if cli.json_logs { builder.json().init() } else { builder.compact().init() }
 }

@@ -43,7 +43,8 @@ pub(crate) fn out(text: &str) {
 
 /// A line for a person, on stderr.
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    // Nobody may be left to read it, and that must not end what is at work.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// An error with its causes.

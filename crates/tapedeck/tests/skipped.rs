@@ -63,3 +63,16 @@ fn a_fill_that_was_changed_stops_its_partition_until_it_is_skipped_as_the_messag
     });
     assert_eq!(deck.all("/api/fills").len(), 2);
 }
+
+#[test]
+fn a_program_whose_stderr_nobody_reads_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let deck = Deck::start_unheard(&["up", "--data", text(dir.path())]);
+    for (n, fill, price) in [(1, "F1", "100.5"), (2, "F1", "99.5")] {
+        assert_eq!(deck.post(TOPIC, "application/json", &report(n, fill, price)).0, 202);
+    }
+    eventually("the recorder to stop at the changed fill", || {
+        deck.ask("/health/ready").1["detail"].as_str()?.contains("F1").then_some(())
+    });
+    assert_eq!(deck.terminate(), 0);
+}

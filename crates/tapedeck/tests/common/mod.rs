@@ -110,6 +110,13 @@ impl Deck {
         Self { child: Some(child), url }
     }
 
+    /// Starts it, and closes the other end of its stderr.
+    pub fn start_unheard(args: &[&str]) -> Self {
+        let mut deck = Self::start(args);
+        deck.child.as_mut().and_then(|child| child.stderr.take());
+        deck
+    }
+
     pub fn get(&self, path: &str) -> Value {
         let (status, body) = self.ask(path);
         assert_eq!(status, 200, "{path}: {body}");
