@@ -164,6 +164,25 @@ fn the_position_in_the_store_is_believed_and_not_the_groups() {
 }
 
 #[test]
+fn a_position_that_was_stored_and_not_published_is_published_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, store) = (open_log(dir.path()), open_store(dir.path()));
+    log.append(vec![alert("a1"), alert("a2")]).unwrap();
+    let running = Running::start(&log, &store);
+    running.until(2);
+    running.end().unwrap();
+    // As a kill between the store's step and the commit leaves it.
+    let partition = TopicPartition::new(ALERTS, 0);
+    log.reset_offsets("tapedeck.recorder", &[GroupOffset { partition: partition.clone(), next: 0 }]).unwrap();
+    log.append(vec![report(0, "r1", "f1", "5")]).unwrap();
+    let running = Running::start(&log, &store);
+    running.until(1);
+    running.end().unwrap();
+    let published = log.committed("tapedeck.recorder").unwrap();
+    assert!(published.contains(&GroupOffset { partition, next: 2 }), "{published:?}");
+}
+
+#[test]
 fn a_fill_that_says_something_else_stops_its_partition_and_costs_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (log, store) = (open_log(dir.path()), open_store(dir.path()));

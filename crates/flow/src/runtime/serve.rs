@@ -8,10 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tapedeck_log::{LogError, LogRecord, Member, PollLimits, Polled, TopicPartition};
+use tapedeck_log::{GroupOffset, LogError, LogRecord, Member, PollLimits, Polled, TopicPartition};
 
 use super::{
-    Handler, Setup, Step,
+    Handler, Resume, Setup, Step,
     held::{Held, slot_of},
     open,
 };
@@ -123,6 +123,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
 
     fn open_newcomers(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
         let resumes = self.step.resume(&self.newcomers)?;
+        self.publish(member, &resumes)?;
         for resume in resumes {
             let Some(place) = self.newcomers.first().cloned() else { break };
             let held = open::open(&self.setup, &place, &resume)?;
@@ -134,6 +135,20 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             member.resume(&[place]);
         }
         Ok(())
+    }
+
+    /// Commits positions that a process made visible and did not live to publish:
+    /// with nothing more to read, the group would seem to lag for ever.
+    fn publish(&self, member: &mut dyn Member, resumes: &[Resume]) -> Result<(), Failure> {
+        let committed = self.setup.log.committed(&self.setup.group())?;
+        let behind: Vec<GroupOffset> = self
+            .newcomers
+            .iter()
+            .zip(resumes)
+            .filter_map(|(place, resume)| Some(GroupOffset { partition: place.clone(), next: resume.next? }))
+            .filter(|offset| !committed.contains(offset))
+            .collect();
+        if behind.is_empty() { Ok(()) } else { Ok(member.commit(&behind)?) }
     }
 
     /// Polls once and takes what it brings.
