@@ -4,8 +4,10 @@
 
 use std::{
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use tapedeck_contracts::Timestamp;
 
 use crate::{figures, fill::report};
 
@@ -33,6 +35,7 @@ pub(crate) fn run(url: &str, time: Duration) -> anyhow::Result<()> {
             let n = base + u64::from(post) * EVENTS + event;
             let mut report = report(n);
             report.account = "BENCH".into();
+            report.timestamp = now();
             if event == 0 {
                 // A symbol of its own, so that one query finds this event alone.
                 report.symbol = format!("BENCH{post}");
@@ -58,6 +61,11 @@ pub(crate) fn run(url: &str, time: Duration) -> anyhow::Result<()> {
     figures::print("POST of 10 events, durable", accepted, "");
     figures::print("event posted -> queryable at 1,000/s", samples, "");
     Ok(())
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(since.as_micros() as i64)
 }
 
 fn seen(target: &str, posted: Instant) -> anyhow::Result<Duration> {
