@@ -14,10 +14,11 @@ say() { printf '\n# %s\n' "$1"; }
 step() { say "$*"; "$@"; }
 
 up() { # starts the api on a folder and waits until it is ready
+    rm -f "$work/up.json"
     target/release/tapedeck up --json "$@" >"$work/up.json" 2>"$work/up.err" &
     pid=$!
     tries=0
-    until url=$(sed -n 's/.*"url": "\(.*\)".*/\1/p' "$work/up.json") && [ -n "$url" ]; do
+    until [ -f "$work/up.json" ] && url=$(sed -n 's/.*"url": "\(.*\)".*/\1/p' "$work/up.json") && [ -n "$url" ]; do
         tries=$((tries + 1))
         [ "$tries" -lt 600 ] || { cat "$work/up.err"; exit 1; }
         sleep 0.05
@@ -36,9 +37,9 @@ bench=target/release/tapedeck-bench
 say "binary"
 echo "target/release/tapedeck: $(($(stat -c %s target/release/tapedeck) / 1048576)) MB"
 
-step cargo bench --quiet -p tapedeck-contracts
-step cargo bench --quiet -p tapedeck-log
-step cargo bench --quiet -p tapedeck-flow
+step cargo bench --quiet -p tapedeck-contracts --bench decode
+step cargo bench --quiet -p tapedeck-log --bench log
+step cargo bench --quiet -p tapedeck-flow --bench runtime
 step $bench stored 300000
 step target/release/tapedeck bench replay --events 1000000 --data "$work/replay"
 
