@@ -100,11 +100,11 @@ impl<'a> From<&'a PositionView> for PositionItem<'a> {
     }
 }
 
-fn of_account<'a>(metrics: &'a RiskMetrics, currency: Option<&'a str>) -> AccountPositions<'a> {
+fn of_account(metrics: &RiskMetrics) -> AccountPositions<'_> {
     let held = |position: &&PositionView| position.side != PositionSide::Flat && !position.quantity.is_zero();
     AccountPositions {
         account: &metrics.account,
-        currency: metrics.currency.as_deref().or(currency),
+        currency: metrics.currency.as_deref(),
         as_of: metrics.timestamp,
         positions: metrics.positions.iter().filter(held).map(PositionItem::from).collect(),
         risk: RiskBrief {
@@ -130,23 +130,35 @@ fn pct_of_cost(position: &PositionView) -> Option<f64> {
     (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn positions(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
-    let (account, currencies) = account_or_all(&app, &uri).await?;
+    of_latest(&app, &uri, |metrics| {
+        let accounts = metrics.iter().map(of_account).collect();
+        json(&Positions { accounts })
+    })
+    .await
+}
+
+/// Answers from the newest metrics of the account asked for, or of all by name,
+/// each with its account's currency.
+pub(crate) async fn of_latest(
+    app: &App,
+    uri: &Uri,
+    answer: impl FnOnce(&[RiskMetrics]) -> Response + Send + 'static,
+) -> Result<Response, Problem> {
+    let (account, currencies) = account_or_all(app, uri).await?;
     app.store(move |store| {
         let mut metrics = store.latest_risk(account.as_deref())?;
         metrics.sort_by(|a, b| a.account.cmp(&b.account));
-        let currency = |m: &RiskMetrics| currencies.get(&m.account).map(String::as_str);
-        let accounts = metrics.iter().map(|m| of_account(m, currency(m))).collect();
-        Ok(json(&Positions { accounts }))
+        for one in metrics.iter_mut().filter(|one| one.currency.is_none()) {
+            one.currency = currencies.get(&one.account).cloned();
+        }
+        Ok(answer(&metrics))
     })
     .await
 }
 
 /// The account asked for (which must be there), or none for all of them; and
 /// the currencies of the accounts.
-pub(crate) async fn account_or_all(
-    app: &App,
-    uri: &Uri,
-) -> Result<(Option<String>, BTreeMap<String, String>), Problem> {
+async fn account_or_all(app: &App, uri: &Uri) -> Result<(Option<String>, BTreeMap<String, String>), Problem> {
     let mut query = Params::of(uri)?;
     let params = AccountParams { account: query.id("account")? };
     query.finish()?;

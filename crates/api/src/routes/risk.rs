@@ -18,7 +18,7 @@ use crate::{
     problem::{Problem, ProblemBody},
     routes::{
         json,
-        positions::{AccountParams, account_or_all},
+        positions::{AccountParams, of_latest},
     },
 };
 
@@ -85,10 +85,10 @@ pub(crate) struct Risk<'a> {
     accounts: Vec<AccountRisk<'a>>,
 }
 
-fn of_account<'a>(metrics: &'a RiskMetrics, currency: Option<&'a str>) -> AccountRisk<'a> {
+fn of_account(metrics: &RiskMetrics) -> AccountRisk<'_> {
     AccountRisk {
         account: &metrics.account,
-        currency: metrics.currency.as_deref().or(currency),
+        currency: metrics.currency.as_deref(),
         as_of: metrics.timestamp,
         equity: metrics.equity,
         leverage: metrics.leverage,
@@ -110,13 +110,9 @@ fn of_account<'a>(metrics: &'a RiskMetrics, currency: Option<&'a str>) -> Accoun
     (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn risk(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
-    let (account, currencies) = account_or_all(&app, &uri).await?;
-    app.store(move |store| {
-        let mut metrics = store.latest_risk(account.as_deref())?;
-        metrics.sort_by(|a, b| a.account.cmp(&b.account));
-        let currency = |m: &RiskMetrics| currencies.get(&m.account).map(String::as_str);
-        let accounts = metrics.iter().map(|m| of_account(m, currency(m))).collect();
-        Ok(json(&Risk { accounts }))
+    of_latest(&app, &uri, |metrics| {
+        let accounts = metrics.iter().map(of_account).collect();
+        json(&Risk { accounts })
     })
     .await
 }
