@@ -39,7 +39,14 @@ pub(crate) fn run(rows: u64) -> anyhow::Result<()> {
         bytes as u64 / rows.max(1)
     );
     let store = SqliteStore::open(&dir.path().join("store.db"), SqliteConfig::default())?;
-    let context = Context { log, stop: Stop::new(), member: "bench".into(), gauges: Arc::new(Gauges::default()) };
+    let context = Context {
+        log,
+        stop: Stop::new(),
+        member: "bench".into(),
+        gauges: Arc::new(Gauges::default()),
+        boundaries: Default::default(),
+        aside: Default::default(),
+    };
     let (stop, gauges) = (context.stop.clone(), Arc::clone(&context.gauges));
     let delivery = DeliveryConfig {
         batch_max_records: 4_096,

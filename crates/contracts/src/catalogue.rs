@@ -33,7 +33,8 @@ pub struct Topic {
     pub compact: bool,
 }
 
-/// The topics by name, with the state topics of the roles.
+/// The topics by name, with the state topics of the roles and a dead letter topic
+/// for each topic that carries events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Catalogue {
     topics: BTreeMap<String, Topic>,
@@ -64,8 +65,10 @@ impl Catalogue {
         CATALOGUE.get_or_init(|| {
             let file: File = toml::from_str(FILE).expect("catalogue.toml is part of this crate and tested");
             let count = file.topic.len();
-            let topics: BTreeMap<_, _> = file.topic.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
+            let mut topics: BTreeMap<_, _> = file.topic.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
             assert_eq!(topics.len(), count, "catalogue.toml names each topic once");
+            let dead: Vec<_> = topics.values().filter(|topic| topic.event.is_some()).map(dead_letters).collect();
+            topics.extend(dead.into_iter().map(|topic| (topic.name.clone(), topic)));
             Self { topics }
         })
     }
@@ -93,5 +96,30 @@ pub fn group_of(role: &str) -> String {
 
 /// The dead letter topic of a topic.
 pub fn dlq_of(topic: &str) -> String {
-    format!("{topic}.dlq")
+    format!("{topic}{DLQ}")
+}
+
+/// The topic whose dead letters a topic keeps; none where it keeps none.
+pub fn origin_of_dlq(topic: &str) -> Option<&str> {
+    topic.strip_suffix(DLQ).filter(|origin| !origin.is_empty())
+}
+
+/// What became of dead letters: sent again, or purged. Compact, by their id.
+pub const DLQ_STATE: &str = "tapedeck.dlq.state";
+
+/// The end of the names of dead letter topics.
+const DLQ: &str = ".dlq";
+/// How long a dead letter is kept: 14 days, time for a person to come back.
+const DLQ_HOURS: u64 = 14 * 24;
+
+fn dead_letters(topic: &Topic) -> Topic {
+    Topic {
+        name: dlq_of(&topic.name),
+        event: None,
+        key: topic.key.clone(),
+        partitions: topic.partitions,
+        retention_hours: DLQ_HOURS,
+        delete: true,
+        compact: false,
+    }
 }

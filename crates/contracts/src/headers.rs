@@ -33,6 +33,38 @@ pub const ROOT_SEQ: &str = "tapedeck-root-seq";
 /// A redriven record: `<group>/<n>`.
 pub const REDRIVE: &str = "tapedeck-redrive";
 
+/// Dead letters: which sort of failure, as one word.
+pub const DLQ_ERROR_CLASS: &str = "tapedeck-error-class";
+/// Dead letters: the failure in words.
+pub const DLQ_ERROR: &str = "tapedeck-error";
+/// Dead letters: where in the body, as a JSON path; absent where it is not the body.
+pub const DLQ_ERROR_PATH: &str = "tapedeck-error-path";
+/// Dead letters: the dead letter's id, the same however often it is written.
+pub const DLQ_ID: &str = "tapedeck-dlq-id";
+/// Dead letters: the topic that the record lies in.
+pub const DLQ_TOPIC: &str = "tapedeck-original-topic";
+/// Dead letters: its partition.
+pub const DLQ_PARTITION: &str = "tapedeck-original-partition";
+/// Dead letters: its offset.
+pub const DLQ_OFFSET: &str = "tapedeck-original-offset";
+/// Dead letters: when it was written, in ms since the epoch.
+pub const DLQ_TIMESTAMP: &str = "tapedeck-original-timestamp";
+/// Dead letters: the group that could not handle it.
+pub const DLQ_GROUP: &str = "tapedeck-group";
+/// Dead letters: the role of that group.
+pub const DLQ_ROLE: &str = "tapedeck-role";
+/// Dead letters: the version of tapedeck that failed.
+pub const DLQ_VERSION: &str = "tapedeck-version";
+/// Dead letters: how often it was tried.
+pub const DLQ_ATTEMPTS: &str = "tapedeck-attempts";
+/// Dead letters: when it failed first, RFC 3339.
+pub const DLQ_FIRST_FAILURE: &str = "tapedeck-first-failure";
+/// Dead letters: when it failed last, RFC 3339.
+pub const DLQ_LAST_FAILURE: &str = "tapedeck-last-failure";
+/// Dead letters: what did not fit and is not in them: `<part>/<bytes>/<sha256>`,
+/// once for each of `key`, `value` and `headers` that was left out.
+pub const DLQ_OMITTED: &str = "tapedeck-omitted";
+
 /// A place in the log, as `tapedeck-cause` and `tapedeck-root` carry it. It
 /// places an event and never names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,6 +91,30 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// Says of a record that it was sent again for one group: `tapedeck-redrive`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Redrive {
+    /// The group that takes it; all others skip it.
+    pub group: String,
+    /// The how-manieth time, from 1.
+    pub n: u32,
+}
+
+impl Redrive {
+    /// Reads `group/n`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (group, n) = text.rsplit_once('/')?;
+        let n = n.parse().ok().filter(|n| *n > 0)?;
+        (!group.is_empty()).then(|| Self { group: group.to_owned(), n })
+    }
+}
+
+impl fmt::Display for Redrive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.group, self.n)
     }
 }
 

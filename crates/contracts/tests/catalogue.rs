@@ -4,7 +4,7 @@
 
 use tapedeck_contracts::{
     EventKind,
-    catalogue::{Catalogue, dlq_of, group_of, state_topic},
+    catalogue::{Catalogue, dlq_of, group_of, origin_of_dlq, state_topic},
 };
 
 /// Topic, event, key, partitions, retention in hours (0 for ever), cleanup.
@@ -55,11 +55,23 @@ fn topics_are_those_of_the_contract() {
 
 #[test]
 fn state_topics_are_compact_and_kept_and_carry_no_event() {
-    let state: Vec<_> = Catalogue::get().topics().filter(|topic| topic.event.is_none()).collect();
+    let none =
+        |topic: &&tapedeck_contracts::catalogue::Topic| topic.event.is_none() && origin_of_dlq(&topic.name).is_none();
+    let state: Vec<_> = Catalogue::get().topics().filter(none).collect();
     assert!(state.iter().any(|topic| topic.name == state_topic("strategy")));
     for topic in state {
         assert!(topic.name.starts_with("tapedeck.") && topic.name.ends_with(".state"), "{}", topic.name);
         assert!(topic.compact && !topic.delete && topic.retention().is_none(), "{}", topic.name);
+    }
+}
+
+#[test]
+fn every_topic_with_events_has_dead_letters_in_as_many_partitions_kept_for_14_days() {
+    for topic in Catalogue::get().topics().filter(|topic| topic.event.is_some()) {
+        let dead = Catalogue::get().topic(&dlq_of(&topic.name)).unwrap_or_else(|| panic!("{} has none", topic.name));
+        assert_eq!((dead.partitions, dead.retention_hours), (topic.partitions, 14 * 24), "{}", dead.name);
+        assert_eq!((dead.event, dead.delete, dead.compact), (None, true, false), "{}", dead.name);
+        assert_eq!(origin_of_dlq(&dead.name), Some(topic.name.as_str()));
     }
 }
 

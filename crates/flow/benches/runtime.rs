@@ -113,6 +113,8 @@ fn run(log: &Arc<EmbeddedLog>, count: u64) {
         config: DeliveryConfig::default(),
         stop: stop.clone(),
         gauges: Arc::clone(&gauges),
+        boundaries: Default::default(),
+        aside: Default::default(),
     };
     let step = LogStep::new(Arc::clone(log) as Arc<dyn Log>, "idle");
     runtime::run(setup, Idle { left: count, stop }, step).unwrap();

@@ -24,6 +24,23 @@ pub enum Failure {
         /// Why, and what to do.
         detail: String,
     },
+    /// One record fails now and may not later: what it needs has not come, or the
+    /// handler fails on it. Tried a few times, its partition held, then set aside.
+    #[error("{place}: {detail}")]
+    Unready {
+        /// Which record of the batch, from 0.
+        index: usize,
+        /// Where it lies: `topic/partition/offset`.
+        place: String,
+        /// Where in its body, as a JSON path, if it is the body.
+        path: Option<String>,
+        /// Why, and what to do.
+        detail: String,
+    },
+    /// The batch is refused for a record that nobody names: halved until it is
+    /// alone.
+    #[error("{0}")]
+    Refused(String),
     /// The seat in the group is lost: drop the state and begin again.
     #[error("{0}")]
     Fenced(String),

@@ -4,7 +4,9 @@
 //! Not here: Kafka's client, SQL, HTTP, and what any role does.
 
 pub mod backoff;
+pub mod boundary;
 pub mod config;
+pub mod dead_letter;
 pub mod dedupe;
 pub mod failure;
 pub mod gauges;
@@ -19,7 +21,9 @@ pub mod state;
 pub mod stop;
 pub mod topics;
 
+pub use boundary::{Boundaries, Boundary};
 pub use config::DeliveryConfig;
+pub use dead_letter::{Aside, DeadLetter};
 pub use failure::Failure;
 pub use gauges::{Gauges, Phase};
 pub use inbound::{Delivery, Meta};

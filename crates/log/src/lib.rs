@@ -61,6 +61,15 @@ pub struct Record {
     pub timestamp_ms: Option<i64>,
 }
 
+impl Record {
+    /// How large it is, as limits count it: key, value, headers, and what a log
+    /// writes before them.
+    pub fn bytes(&self) -> usize {
+        let len = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        batch::RECORD_HEAD + len(&self.key) + len(&self.value) + self.headers.as_bytes().len()
+    }
+}
+
 /// A record as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRecord {
@@ -197,6 +206,9 @@ pub trait Log: Send + Sync {
     /// Transient where it may be tried again; poison names a record that can
     /// never be written (no such topic or partition, too large).
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>>;
+
+    /// How large a record may be, as [`Record::bytes`] counts.
+    fn max_record_bytes(&self) -> usize;
 
     /// The same for records that the caller keeps, to write them again where
     /// this fails.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tapedeck_flow::{Gauges, Stop};
+use tapedeck_flow::{Aside, Boundaries, Gauges, Stop};
 use tapedeck_log::Log;
 
 /// What a role's thread works with.
@@ -18,4 +18,8 @@ pub struct Context {
     pub member: String,
     /// What the role says of itself.
     pub gauges: Arc<Gauges>,
+    /// Is told of the boundaries that the role passes.
+    pub boundaries: Boundaries,
+    /// What becomes of a record that can never be handled.
+    pub aside: Aside,
 }

@@ -56,6 +56,8 @@ impl Running {
             stop: stop.clone(),
             member: "test".into(),
             gauges: Arc::clone(&gauges),
+            boundaries: Default::default(),
+            aside: Default::default(),
         };
         let store = Arc::clone(store);
         let config = DeliveryConfig { batch_max_age_ms: 5, ..DeliveryConfig::default() };

@@ -77,6 +77,8 @@ impl Tape {
             stop: stop.clone(),
             member: "test".into(),
             gauges: Arc::clone(&gauges),
+            boundaries: Default::default(),
+            aside: Default::default(),
         };
         let config = DeliveryConfig { batch_max_age_ms: 2, ..DeliveryConfig::default() };
         let role = thread::spawn(move || shell::run(ctx, strategies(), config));

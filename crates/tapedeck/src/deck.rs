@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use tapedeck_api::{Deps, Server};
-use tapedeck_flow::{Failure, Gauges, Phase, Stop, topics};
+use tapedeck_flow::{Aside, Boundaries, Failure, Gauges, Phase, Stop, topics};
 use tapedeck_log::{
     Log,
     embedded::{EmbeddedConfig, EmbeddedLog},
@@ -286,6 +286,11 @@ impl Deck {
             stop: self.stop.clone(),
             member: format!("{}-{}", role.name(), std::process::id()),
             gauges: Arc::clone(&gauges),
+            boundaries: Boundaries::default(),
+            aside: match mode {
+                Mode::Live => Aside::DeadLetter,
+                Mode::Replay => Aside::Stop,
+            },
         };
         let work = work_of(role, context, config, Arc::clone(&self.store), mode);
         let (own, stop) = (Arc::clone(&gauges), self.stop.clone());

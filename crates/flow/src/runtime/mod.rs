@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tapedeck_contracts::catalogue::group_of;
 use tapedeck_log::{Log, Member, TopicPartition};
 
-use crate::{Delivery, DeliveryConfig, Failure, Gauges, Stop};
+use crate::{Boundaries, Delivery, DeliveryConfig, Failure, Gauges, Stop, dead_letter::Aside};
 
 mod batch;
 mod held;
@@ -119,6 +119,10 @@ pub struct Setup {
     pub stop: Stop,
     /// What it says of itself.
     pub gauges: Arc<Gauges>,
+    /// Is told of the boundaries that are passed.
+    pub boundaries: Boundaries,
+    /// What becomes of a record that can never be handled.
+    pub aside: Aside,
 }
 
 impl Setup {

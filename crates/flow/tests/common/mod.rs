@@ -91,6 +91,8 @@ impl Tape {
             config: DeliveryConfig { batch_max_age_ms: 5, dedupe_window: 64, ..DeliveryConfig::default() },
             stop: Stop::new(),
             gauges: Arc::new(Gauges::default()),
+            boundaries: Default::default(),
+            aside: Default::default(),
         }
     }
 

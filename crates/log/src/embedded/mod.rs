@@ -149,6 +149,10 @@ impl Drop for EmbeddedLog {
 }
 
 impl Log for EmbeddedLog {
+    fn max_record_bytes(&self) -> usize {
+        self.shared.config.max_record_bytes
+    }
+
     fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
         self.shared.ask(|answer| Job::Topics(topics.to_vec(), answer))
     }

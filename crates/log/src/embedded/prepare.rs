@@ -13,11 +13,7 @@ use super::{
     shared::{Partition, Shared, Topic, read},
     writer::BATCH_BYTES,
 };
-use crate::{
-    LogError, Placement, Record, Result,
-    batch::{RECORD_HEAD, Segment},
-    partitioner::partition_of,
-};
+use crate::{LogError, Placement, Record, Result, batch::Segment, partitioner::partition_of};
 
 /// Records that lie ready to be written.
 pub(crate) struct Prepared {
@@ -77,7 +73,7 @@ pub(crate) fn prepare(shared: &Shared, records: &[Record]) -> Result<Prepared> {
             poison(format!("topic `{}` does not exist: create it, or correct the name", record.topic))
         })?;
         let partition = choose(shared, topic, record).map_err(poison)?;
-        let bytes = size(record);
+        let bytes = record.bytes();
         check(shared, topic, record, bytes).map_err(poison)?;
         let slot = *slot_of.entry(partition.index).or_insert_with(|| {
             slots.push(Slot { partition: Arc::clone(partition), bytes_left: 0, segment: None });
@@ -100,7 +96,7 @@ fn gather(records: &[Record], mut slots: Vec<Slot>, chosen: &[usize], now_ms: i6
     let mut places = Vec::with_capacity(records.len());
     for (record, slot) in records.iter().zip(chosen) {
         let slot = &mut slots[*slot];
-        let bytes = size(record);
+        let bytes = record.bytes();
         let current = match slot.segment {
             Some(segment) if segments[segment as usize].1.len() + bytes <= BATCH_BYTES => segment,
             _ => {
@@ -147,9 +143,4 @@ fn check(shared: &Shared, topic: &Topic, record: &Record, bytes: usize) -> std::
         return Err(format!("topic `{}` keeps the newest record of each key, and this one has no key", topic.name));
     }
     Ok(())
-}
-
-fn size(record: &Record) -> usize {
-    let len = |part: &Option<bytes::Bytes>| part.as_ref().map_or(0, bytes::Bytes::len);
-    RECORD_HEAD + len(&record.key) + len(&record.value) + record.headers.as_bytes().len()
 }

@@ -40,6 +40,8 @@ pub fn run(ctx: Context, store: Arc<dyn Store>, delivery: DeliveryConfig) -> Res
         config: delivery,
         stop: ctx.stop,
         gauges: ctx.gauges,
+        boundaries: ctx.boundaries,
+        aside: ctx.aside,
     };
     let step = StoreStep::new(store, setup.group());
     runtime::run(setup, Recorder, step)

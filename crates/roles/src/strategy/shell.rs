@@ -52,6 +52,8 @@ pub fn run(ctx: Context, strategies: Vec<StrategyConfig>, delivery: DeliveryConf
         config: delivery,
         stop: ctx.stop,
         gauges: ctx.gauges,
+        boundaries: ctx.boundaries,
+        aside: ctx.aside,
     };
     runtime::run(setup, Shell::new(strategies), LogStep::new(ctx.log, ROLE))
 }

@@ -30,6 +30,9 @@ impl Flaky {
 }
 
 impl Log for Flaky {
+    fn max_record_bytes(&self) -> usize {
+        self.log.max_record_bytes()
+    }
     fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
         self.log.create_topics(topics)
     }

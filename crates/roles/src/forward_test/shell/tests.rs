@@ -187,7 +187,14 @@ struct Running {
 
 impl Running {
     fn start(log: Arc<dyn Log>, member: &str, config: JoinConfig) -> Self {
-        let context = Context { log, stop: Stop::new(), member: member.into(), gauges: Arc::new(Gauges::default()) };
+        let context = Context {
+            log,
+            stop: Stop::new(),
+            member: member.into(),
+            gauges: Arc::new(Gauges::default()),
+            boundaries: Default::default(),
+            aside: Default::default(),
+        };
         let given = context.clone();
         let thread = Some(thread::spawn(move || run(given, setup(), config)));
         Self { context, thread }
@@ -417,8 +424,14 @@ fn a_log_that_ends_before_the_state_is_refused() {
     let place = &places(&*log, MARKET_TOPIC)[0];
     let at = format!(r#"{{"next":{{"{place}":1000}}}}"#).into_bytes();
     log.append(vec![state::record(&state_topic(ROLE).into(), 0, "@at", Some(at))]).unwrap();
-    let context =
-        Context { log: log.clone(), stop: Stop::new(), member: "one".into(), gauges: Arc::new(Gauges::default()) };
+    let context = Context {
+        log: log.clone(),
+        stop: Stop::new(),
+        member: "one".into(),
+        gauges: Arc::new(Gauges::default()),
+        boundaries: Default::default(),
+        aside: Default::default(),
+    };
     let failure = run(context.clone(), setup(), config()).unwrap_err();
     assert!(failure.to_string().contains("is at offset 1000, but the log ends at"), "{failure}");
     assert!(matches!(context.gauges.phase(), Phase::Failed(_)));

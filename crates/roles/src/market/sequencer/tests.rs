@@ -47,6 +47,9 @@ enum Act {
 }
 
 impl Log for Staged {
+    fn max_record_bytes(&self) -> usize {
+        self.log.max_record_bytes()
+    }
     fn append(&self, records: Vec<Record>) -> tapedeck_log::Result<Vec<Placement>> {
         let left = self.left.fetch_sub(1, SeqCst);
         if self.act == Act::Nothing || left != 0 {
@@ -157,6 +160,8 @@ impl Bench {
             stop: stop.clone(),
             member: "m".into(),
             gauges: Arc::new(Gauges::default()),
+            boundaries: Default::default(),
+            aside: Default::default(),
         };
         let progress = Arc::new(Progress::default());
         let all_done = || {
@@ -177,7 +182,14 @@ impl Bench {
     /// Runs the role until it ends by itself, with an error.
     fn refused(&self, source: SourceConfig) -> String {
         let log = Arc::clone(&self.log) as Arc<dyn Log>;
-        let ctx = Context { log, stop: Stop::new(), member: "m".into(), gauges: Arc::new(Gauges::default()) };
+        let ctx = Context {
+            log,
+            stop: Stop::new(),
+            member: "m".into(),
+            gauges: Arc::new(Gauges::default()),
+            boundaries: Default::default(),
+            aside: Default::default(),
+        };
         let failure = run(&ctx, &CONFIG, &[source], &Arc::new(Progress::default())).unwrap_err().to_string();
         assert_eq!(ctx.gauges.phase(), Phase::Failed(failure.clone()));
         failure
@@ -353,6 +365,8 @@ fn paced(bench: &Bench, source: SourceConfig, seconds: i64) -> usize {
         stop,
         member: "m".into(),
         gauges: Arc::new(Gauges::default()),
+        boundaries: Default::default(),
+        aside: Default::default(),
     };
     let id = source.id.clone();
     run_with_clock(&ctx, &CONFIG, &[source], &Arc::new(Progress::default()), &clock).unwrap();
@@ -398,6 +412,8 @@ fn a_second_process_stands_by_and_takes_over() {
         stop: Stop::new(),
         member: member.into(),
         gauges: Arc::new(Gauges::default()),
+        boundaries: Default::default(),
+        aside: Default::default(),
     };
     let (first, second) = (context("first"), context("second"));
     let until = |ctx: &Context, phase: Phase| {
@@ -432,6 +448,8 @@ fn a_process_that_stalled_and_lost_its_seat_joins_again_and_goes_on() {
         stop: Stop::new(),
         member: "stalled".into(),
         gauges: Arc::new(Gauges::default()),
+        boundaries: Default::default(),
+        aside: Default::default(),
     };
     let seq = || ctx.gauges.last_seq.load(SeqCst);
     thread::scope(|scope| {
