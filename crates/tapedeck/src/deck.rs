@@ -26,6 +26,7 @@ use tapedeck_store::{
 };
 
 use crate::{
+    chaos::rehearsal::Rehearsal,
     cli::Role,
     config::{Compression, Config},
     exit,
@@ -149,6 +150,7 @@ pub(crate) struct Deck {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stop: Stop,
+    boundaries: Boundaries,
     running: Vec<Running>,
     server: Option<Server>,
     // Last, so that the folder is given back when all else is closed.
@@ -161,6 +163,19 @@ impl Deck {
     /// # Errors
     /// The folder's files are damaged, too new, or cannot be written.
     pub(crate) fn open(folder: Folder, config: &Config, stop: Stop) -> anyhow::Result<Self> {
+        Self::open_rehearsed(folder, config, stop, &Rehearsal::default())
+    }
+
+    /// The same with the faults of a rehearsal around log and store.
+    ///
+    /// # Errors
+    /// Those of [`Deck::open`].
+    pub(crate) fn open_rehearsed(
+        folder: Folder,
+        config: &Config,
+        stop: Stop,
+        rehearsal: &Rehearsal,
+    ) -> anyhow::Result<Self> {
         let (log_file, store_file) = (folder.dir().join("log.db"), folder.dir().join("store.db"));
         if log_file.exists() && !store_file.exists() {
             tracing::warn!(
@@ -185,7 +200,8 @@ impl Deck {
             topics.iter_mut().for_each(|topic| (topic.retention, topic.retention_bytes) = (None, None));
         }
         log.create_topics(&topics).map_err(exit::folder)?;
-        Ok(Self { log, store, stop, running: Vec::new(), server: None, folder })
+        let (log, store, boundaries) = (rehearsal.log(log), rehearsal.store(store), rehearsal.boundaries());
+        Ok(Self { log, store, stop, boundaries, running: Vec::new(), server: None, folder })
     }
 
     /// Starts roles, each on a thread of its own; the api last, so that it can
@@ -286,7 +302,7 @@ impl Deck {
             stop: self.stop.clone(),
             member: format!("{}-{}", role.name(), std::process::id()),
             gauges: Arc::clone(&gauges),
-            boundaries: Boundaries::default(),
+            boundaries: self.boundaries.clone(),
             aside: match mode {
                 Mode::Live => Aside::DeadLetter,
                 Mode::Replay => Aside::Stop,

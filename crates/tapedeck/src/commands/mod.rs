@@ -11,6 +11,7 @@ use signal_hook::{
 use tapedeck_flow::Stop;
 
 use crate::{
+    chaos::rehearsal::Rehearsal,
     cli::{Cli, Command, ConfigCommand},
     config::{self, Config},
     exit, show,
@@ -41,7 +42,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
     let json = cli.json;
     match cli.command {
         Command::Config(command) => check_or_show(&config, &command, cli.config, json),
-        Command::Up(args) => up::run(&checked(config)?, &args, json),
+        Command::Up(args) => up::run(&checked(config)?, &args, &Rehearsal::of(variables).map_err(exit::input)?, json),
         Command::Demo(args) => demo::run(config, &args, json),
         Command::Replay(args) => replay::run(config, cli.data, &args, json),
         Command::Topics(command) => topics::run(&config, &command, json),

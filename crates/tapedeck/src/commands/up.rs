@@ -8,6 +8,7 @@ use tapedeck_flow::Stop;
 
 use super::stop_on_signals;
 use crate::{
+    chaos::rehearsal::Rehearsal,
     cli::{Role, UpArgs},
     config::Config,
     deck::{Deck, Folder, Mode},
@@ -17,11 +18,11 @@ use crate::{
 /// How often it is looked whether a partition is blocked; people read it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-pub(super) fn run(config: &Config, args: &UpArgs, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(config: &Config, args: &UpArgs, rehearsal: &Rehearsal, json: bool) -> anyhow::Result<ExitCode> {
     let roles = if args.roles.is_empty() { Role::ALL.to_vec() } else { args.roles.clone() };
     let stop = Stop::new();
     stop_on_signals(&stop)?;
-    let mut deck = Deck::open(Folder::claim_alone(&config.data.dir)?, config, stop)?;
+    let mut deck = Deck::open_rehearsed(Folder::claim_alone(&config.data.dir)?, config, stop, rehearsal)?;
     deck.start(config, &roles, Mode::Live)?;
     announce(&deck, config, &roles, json);
     watch(deck)

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use toml::{Table, Value, de::DeTable};
 
 use super::Config;
+use crate::chaos::rehearsal;
 
 /// Every key at its default.
 const DEFAULTS: &str = include_str!("../../default.toml");
@@ -21,7 +22,7 @@ const PREFIX: &str = "TAPEDECK_";
 /// The lists, which have no default entry to be found by.
 const LISTS: [&str; 4] = ["sources", "instruments", "strategies", "sessions"];
 /// Variables that are not keys of the config.
-const NOT_KEYS: [&str; 3] = ["TAPEDECK_CONFIG", "TAPEDECK_LOG", "TAPEDECK_DATA"];
+const NOT_KEYS: [&str; 5] = ["TAPEDECK_CONFIG", "TAPEDECK_LOG", "TAPEDECK_DATA", rehearsal::KILL_AT, rehearsal::FAULTS];
 
 /// A mistake in the config, with its place.
 #[derive(Debug, PartialEq, Eq)]
