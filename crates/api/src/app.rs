@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::{
+    admin::groups::{Courses, GroupItem},
     breaker::Breaker,
     config::{ApiConfig, WsConfig},
     cursor::Cursors,
@@ -96,6 +97,11 @@ pub(crate) struct App {
     pub(crate) rate: Mutex<RateLimit>,
     pub(crate) requests: Semaphore,
     pub(crate) sockets: Arc<Semaphore>,
+    /// When this process began to serve: the clock of rates.
+    pub(crate) started: Instant,
+    pub(crate) courses: Mutex<Courses>,
+    /// The lag that was read last, one reader at a time.
+    pub(crate) groups: tokio::sync::Mutex<Option<(Instant, Arc<Vec<GroupItem>>)>>,
     store_calls: Arc<Semaphore>,
     log_calls: Arc<Semaphore>,
     breaker: Arc<Mutex<Breaker>>,
@@ -114,6 +120,9 @@ impl App {
             rate: Mutex::new(RateLimit::new(api.rate_limit_per_s, api.rate_limit_burst)),
             requests: Semaphore::new(api.max_concurrent),
             sockets: Arc::new(Semaphore::new(ws.max_clients)),
+            started: Instant::now(),
+            courses: Mutex::default(),
+            groups: tokio::sync::Mutex::default(),
             store_calls: Arc::new(Semaphore::new(STORE_CALLS)),
             log_calls: Arc::new(Semaphore::new(LOG_CALLS)),
             breaker: Arc::default(),

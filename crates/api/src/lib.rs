@@ -15,6 +15,7 @@ mod layers;
 mod listing;
 mod metrics;
 mod openapi;
+mod outlook;
 mod params;
 mod problem;
 mod rate;

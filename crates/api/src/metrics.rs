@@ -121,6 +121,8 @@ figures! {
     lag_records("group_lag_records"): Family<GroupTopic, Gauge> = Family::default(),
     /// Age of the oldest record that a group has not taken yet, by topic.
     lag_seconds("group_lag_seconds"): Family<GroupTopic, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
+    /// Time until a group has no lag in a topic, at the rate of the last half minute; infinite where never, NaN where not known.
+    lag_clear("group_lag_clear_in_seconds"): Family<GroupTopic, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
     /// Bytes of records kept, by topic.
     log_bytes("log_bytes"): Family<Topic, Gauge> = Family::default(),
     /// Equity of an account, in its currency.

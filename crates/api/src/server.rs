@@ -157,6 +157,7 @@ fn run(runtime: tokio::runtime::Runtime, listener: TcpListener, app: Arc<App>, s
     let hub = Arc::clone(&app.hub);
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener that does not block");
+        tokio::spawn(admin::groups::watch(Arc::clone(&app)));
         let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
         let (stopping, mut stopped) = tokio::sync::watch::channel(false);
         watch(stop, stopping);

@@ -210,7 +210,10 @@ pub(crate) enum GroupsCommand {
         /// The group, such as tapedeck.recorder
         group: String,
     },
-    /// How far groups are behind, in records and seconds
+    /// How far groups are behind, in records and seconds, and when that will be gone
+    #[command(
+        after_help = "The rates are those of the last half minute, as the process saw them that holds the folder; so is the time until the lag is gone. What is counted per role (retries) is known only where the role runs in that process.\n\nExamples:\n  tapedeck groups lag\n  tapedeck groups lag tapedeck.recorder --json"
+    )]
     Lag {
         /// One group; all where absent
         group: Option<String>,

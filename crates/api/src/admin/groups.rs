@@ -2,11 +2,16 @@
 //!
 //! Not here: moving offsets; `reset` does.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use axum::{extract::State, http::Uri, response::Response};
 use serde::Serialize;
 use tapedeck_contracts::catalogue::Catalogue;
+use tapedeck_flow::Gauges;
 use tapedeck_log::{
     GroupInfo, Log, LogError,
     lag::{self, PartitionLag},
@@ -14,14 +19,23 @@ use tapedeck_log::{
 use utoipa::ToSchema;
 
 use crate::{
-    app::{App, now},
+    app::{App, lock, now},
+    outlook::{Course, Outlook, Place, STEP_MS, Trend},
     params::Params,
     problem::Problem,
     routes::json,
 };
 
+/// How long lag is believed by those who ask often: a scrape needs no newer one.
+const BELIEVED_FOR: Duration = Duration::from_secs(1);
+/// The group of a role is named after it.
+const GROUP_PREFIX: &str = "tapedeck.";
+
+/// Where groups stood, by group and topic.
+pub(crate) type Courses = BTreeMap<(String, String), Course>;
+
 /// A member and what it owns.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct MemberItem {
     member: String,
     /// As `topic/partition`.
@@ -29,7 +43,7 @@ pub(crate) struct MemberItem {
 }
 
 /// A group's place in a partition.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct OffsetItem {
     topic: String,
     partition: u32,
@@ -44,8 +58,26 @@ pub(crate) struct OffsetItem {
     lag_seconds: f64,
 }
 
+/// A group's place in a topic.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct GroupTopicItem {
+    pub(crate) topic: String,
+    /// Records not taken yet, over all partitions.
+    pub(crate) lag_records: u64,
+    /// How long ago the oldest of them was written, in the worst partition.
+    pub(crate) lag_seconds: f64,
+    pub(crate) trend: Trend,
+    /// Until nothing waits, at the rate of the last half minute; null where that
+    /// is never (not_falling) or not known yet.
+    pub(crate) clear_in_seconds: Option<f64>,
+    /// Records a second that the group took in the last half minute.
+    taken_per_s: Option<f64>,
+    /// Records a second that were written in the last half minute.
+    written_per_s: Option<f64>,
+}
+
 /// A group.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct GroupItem {
     pub(crate) group: String,
     /// Empty when nobody is there.
@@ -54,33 +86,75 @@ pub(crate) struct GroupItem {
     lag_records: u64,
     /// The worst partition's.
     lag_seconds: f64,
+    /// Tries after a transient failure; null where the group's role does not run
+    /// in this process.
+    retries: Option<u64>,
+    /// By topic.
+    pub(crate) topics: Vec<GroupTopicItem>,
     offsets: Vec<OffsetItem>,
 }
 
 /// All groups.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Groups {
-    items: Vec<GroupItem>,
+pub(crate) struct Groups<'a> {
+    items: &'a [GroupItem],
     /// Always null: all are given.
     next_cursor: Option<String>,
 }
 
-impl GroupItem {
-    /// Lag by topic: records, and seconds of its worst partition.
-    pub(crate) fn by_topic(&self) -> impl Iterator<Item = (String, u64, f64)> {
-        let mut topics: BTreeMap<String, (u64, f64)> = BTreeMap::new();
-        for offset in &self.offsets {
-            let (records, seconds) = topics.entry(offset.topic.clone()).or_default();
-            *records += offset.lag_records;
-            *seconds = seconds.max(offset.lag_seconds);
+/// All groups with their lag, as of now.
+pub(crate) async fn all(app: &Arc<App>) -> Result<Arc<Vec<GroupItem>>, Problem> {
+    let read = app.log(|log| log.groups()?.into_iter().map(|group| item(log.as_ref(), group)).collect());
+    let mut groups: Vec<GroupItem> = read.await?;
+    {
+        let at_ms = u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (mut before, mut courses) = (lock(&app.courses), Courses::new());
+        for group in &mut groups {
+            group.topics = topics(&group.offsets, |topic, place| {
+                let name = (group.group.clone(), topic.to_owned());
+                let mut course = before.remove(&name).unwrap_or_default();
+                let outlook = course.observe(Place { at_ms, ..place });
+                courses.insert(name, course);
+                outlook
+            });
+            if let Some(gauges) = gauges_of(app, &group.group) {
+                group.retries = Some(gauges.retries.load(Relaxed));
+            }
         }
-        topics.into_iter().map(|(topic, (records, seconds))| (topic, records, seconds))
+        *before = courses;
+    }
+    Ok(Arc::new(groups))
+}
+
+/// The same for those who ask often: at most a second old.
+pub(crate) async fn recent(app: &Arc<App>) -> Result<Arc<Vec<GroupItem>>, Problem> {
+    let mut known = app.groups.lock().await;
+    if let Some((at, groups)) = &*known
+        && at.elapsed() < BELIEVED_FOR
+    {
+        return Ok(Arc::clone(groups));
+    }
+    let groups = all(app).await?;
+    *known = Some((Instant::now(), Arc::clone(&groups)));
+    Ok(groups)
+}
+
+/// Looks again and again, so that whoever asks once is told where lag is going.
+pub(crate) async fn watch(app: Arc<App>) {
+    let mut every = tokio::time::interval(Duration::from_millis(STEP_MS));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(problem) = recent(&app).await {
+            tracing::debug!(problem.detail, "lag is not known now");
+        }
     }
 }
 
-/// All groups with their lag.
-pub(crate) fn all(log: &dyn Log) -> Result<Vec<GroupItem>, LogError> {
-    log.groups()?.into_iter().map(|group| item(log, group)).collect()
+/// The gauges of a group's role, where it runs in this process.
+fn gauges_of<'a>(app: &'a App, group: &str) -> Option<&'a Gauges> {
+    let role = group.strip_prefix(GROUP_PREFIX)?;
+    app.roles.iter().find(|(name, _)| name == role).map(|(_, gauges)| &**gauges)
 }
 
 fn item(log: &dyn Log, group: GroupInfo) -> Result<GroupItem, LogError> {
@@ -99,8 +173,34 @@ fn item(log: &dyn Log, group: GroupInfo) -> Result<GroupItem, LogError> {
             .collect(),
         lag_records: offsets.iter().map(|offset| offset.lag_records).sum(),
         lag_seconds: offsets.iter().map(|offset| offset.lag_seconds).fold(0.0, f64::max),
+        retries: None,
+        topics: Vec::new(),
         offsets,
     })
+}
+
+/// Sums partitions by topic; `outlook` is asked for each, with no time set.
+fn topics(offsets: &[OffsetItem], mut outlook: impl FnMut(&str, Place) -> Outlook) -> Vec<GroupTopicItem> {
+    let mut sums: BTreeMap<&str, (u64, f64, u64)> = BTreeMap::new();
+    for offset in offsets {
+        let (records, seconds, end) = sums.entry(&offset.topic).or_default();
+        *records += offset.lag_records;
+        *seconds = seconds.max(offset.lag_seconds);
+        *end += offset.end;
+    }
+    let item = |(topic, (lag_records, lag_seconds, end)): (&str, (u64, f64, u64))| {
+        let outlook = outlook(topic, Place { at_ms: 0, taken: end.saturating_sub(lag_records), end });
+        GroupTopicItem {
+            topic: topic.to_owned(),
+            lag_records,
+            lag_seconds,
+            trend: outlook.trend,
+            clear_in_seconds: outlook.clear_in_seconds,
+            taken_per_s: outlook.taken_per_s,
+            written_per_s: outlook.written_per_s,
+        }
+    };
+    sums.into_iter().map(item).collect()
 }
 
 fn carries_events(topic: &str) -> bool {
@@ -129,6 +229,6 @@ impl From<PartitionLag> for OffsetItem {
 ))]
 pub(crate) async fn groups(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Problem> {
     Params::of(&uri)?.finish()?;
-    let items = app.log(|log| all(log.as_ref())).await?;
-    Ok(json(&Groups { items, next_cursor: None }))
+    let groups = all(&app).await?;
+    Ok(json(&Groups { items: &groups, next_cursor: None }))
 }

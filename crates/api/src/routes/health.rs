@@ -20,6 +20,7 @@ use crate::{
     admin::groups,
     app::App,
     metrics::{Account, GroupTopic, Topic},
+    outlook::Trend,
     problem::{Problem, ProblemBody},
     routes::json,
 };
@@ -93,19 +94,22 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     response
 }
 
-async fn log_figures(app: &App) {
-    let read = app.log(|log| Ok((log.topics()?, groups::all(log.as_ref())?))).await;
-    let Ok((topics, groups)) = read else { return };
-    for topic in topics {
-        let bytes: u64 = topic.partitions.iter().map(|partition| partition.bytes).sum();
-        let label = Topic { topic: topic.config.name.to_string() };
-        app.metrics.log_bytes.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+async fn log_figures(app: &Arc<App>) {
+    if let Ok(topics) = app.log(|log| log.topics()).await {
+        for topic in topics {
+            let bytes: u64 = topic.partitions.iter().map(|partition| partition.bytes).sum();
+            let label = Topic { topic: topic.config.name.to_string() };
+            app.metrics.log_bytes.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
     }
-    for group in groups {
-        for (topic, records, seconds) in group.by_topic() {
-            let label = GroupTopic { group: group.group.clone(), topic };
-            app.metrics.lag_records.get_or_create(&label).set(i64::try_from(records).unwrap_or(i64::MAX));
-            app.metrics.lag_seconds.get_or_create(&label).set(seconds);
+    let Ok(groups) = groups::recent(app).await else { return };
+    for group in groups.iter() {
+        for topic in &group.topics {
+            let label = GroupTopic { group: group.group.clone(), topic: topic.topic.clone() };
+            app.metrics.lag_records.get_or_create(&label).set(i64::try_from(topic.lag_records).unwrap_or(i64::MAX));
+            app.metrics.lag_seconds.get_or_create(&label).set(topic.lag_seconds);
+            let without = if topic.trend == Trend::NotFalling { f64::INFINITY } else { f64::NAN };
+            app.metrics.lag_clear.get_or_create(&label).set(topic.clear_in_seconds.unwrap_or(without));
         }
     }
 }

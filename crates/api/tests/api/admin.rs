@@ -65,6 +65,23 @@ fn groups_show_their_lag_and_can_be_moved() {
 }
 
 #[test]
+fn groups_show_by_topic_what_waits_and_what_their_role_counted() {
+    let api = Running::start();
+    post_alerts(&api, 1..=5);
+    let place = TopicPartition::new("alerts.v1", partition(&api));
+    api.log.reset_offsets("tapedeck.recorder", &[GroupOffset { partition: place.clone(), next: 1 }]).unwrap();
+    api.log.reset_offsets("mine", &[GroupOffset { partition: place, next: 5 }]).unwrap();
+    api.gauges.retries.store(3, std::sync::atomic::Ordering::Relaxed);
+    let body = api.get("/api/admin/groups").json();
+    let recorder = item(&body, "group", "tapedeck.recorder");
+    assert_eq!((&recorder["retries"], &recorder["topics"][0]["lag_records"]), (&json!(3), &json!(4)), "{recorder}");
+    assert_eq!(recorder["topics"][0]["clear_in_seconds"], Value::Null, "one look tells nothing of a rate");
+    let mine = item(&body, "group", "mine");
+    assert_eq!((&mine["retries"], &mine["topics"][0]["trend"]), (&Value::Null, &json!("clear")), "{mine}");
+    assert_eq!(mine["topics"][0]["clear_in_seconds"], 0.0);
+}
+
+#[test]
 fn a_reset_that_would_do_harm_is_refused() {
     let api = Running::start();
     post_alerts(&api, 1..=1);

@@ -21,7 +21,21 @@ struct Group {
     members: Vec<GroupMember>,
     lag_records: u64,
     lag_seconds: f64,
+    /// None where the group's role does not run in the process that answers.
+    retries: Option<u64>,
+    topics: Vec<GroupTopic>,
     offsets: Vec<GroupPartition>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct GroupTopic {
+    topic: String,
+    lag_records: u64,
+    lag_seconds: f64,
+    trend: String,
+    clear_in_seconds: Option<f64>,
+    taken_per_s: Option<f64>,
+    written_per_s: Option<f64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,14 +83,17 @@ fn answer(admin: &Admin, command: &GroupsCommand, json: bool) -> anyhow::Result<
     }
     let groups = admin.get::<Groups>("/api/admin/groups", &[])?.items;
     match command {
-        GroupsCommand::List if json => show::json(&groups),
-        GroupsCommand::Lag { group: None } if json => show::json(&groups),
+        GroupsCommand::List | GroupsCommand::Lag { group: None } if json => show::json(&groups),
         GroupsCommand::List => list(&groups),
+        GroupsCommand::Lag { group: None } => lag(groups.iter()),
         GroupsCommand::Describe { group } | GroupsCommand::Lag { group: Some(group) } => {
             let found = find(&groups, group)?;
-            if json { show::json(found) } else { describe(found) }
+            match command {
+                _ if json => show::json(found),
+                GroupsCommand::Lag { .. } => lag(std::iter::once(found)),
+                _ => describe(found),
+            }
         }
-        GroupsCommand::Lag { group: None } => lag(groups.iter()),
         GroupsCommand::Reset { .. } | GroupsCommand::Skip { .. } => {}
     }
     Ok(())
@@ -109,26 +126,59 @@ fn describe(group: &Group) {
     for member in &group.members {
         show::out(&format!("  {} owns {} partitions", member.member, member.partitions.len()));
     }
+    let rows: Vec<Vec<String>> = group
+        .offsets
+        .iter()
+        .map(|p| {
+            vec![
+                p.topic.clone(),
+                p.partition.to_string(),
+                p.next.map_or_else(|| "-".into(), |next| next.to_string()),
+                p.end.to_string(),
+                show::thousands(p.lag_records),
+                seconds(p.lag_seconds),
+            ]
+        })
+        .collect();
+    show::table(&["topic", "partition", "next", "end", "lag records", "lag s"], &rows);
+    show::out("");
     lag(std::iter::once(group));
 }
 
+/// A row for each topic of each group; what is known of the whole group stands in each.
 fn lag<'a>(groups: impl Iterator<Item = &'a Group>) {
+    let count = |value: Option<u64>| value.map_or_else(|| "-".into(), show::thousands);
+    let rate = |value: Option<f64>| value.map_or_else(|| "-".into(), |rate| format!("{rate:.0}"));
     let rows: Vec<Vec<String>> = groups
         .flat_map(|group| {
-            group.offsets.iter().map(|p| {
+            group.topics.iter().map(move |topic| {
                 vec![
                     group.group.clone(),
-                    p.topic.clone(),
-                    p.partition.to_string(),
-                    p.next.map_or_else(|| "-".into(), |next| next.to_string()),
-                    p.end.to_string(),
-                    show::thousands(p.lag_records),
-                    seconds(p.lag_seconds),
+                    topic.topic.clone(),
+                    show::thousands(topic.lag_records),
+                    seconds(topic.lag_seconds),
+                    rate(topic.taken_per_s),
+                    rate(topic.written_per_s),
+                    gone(&topic.trend, topic.clear_in_seconds),
+                    count(group.retries),
                 ]
             })
         })
         .collect();
-    show::table(&["group", "topic", "partition", "next", "end", "lag records", "lag s"], &rows);
+    show::table(&["group", "topic", "lag records", "lag s", "taken/s", "written/s", "gone in", "retries"], &rows);
+}
+
+/// When a lag will be gone, in words.
+fn gone(trend: &str, clear_in_seconds: Option<f64>) -> String {
+    match (trend, clear_in_seconds) {
+        ("clear", _) => "no lag".into(),
+        ("keeping_up", _) => "keeping up".into(),
+        ("not_falling", _) => "never at this rate".into(),
+        (_, Some(value)) if value < 120.0 => format!("{value:.0} s"),
+        (_, Some(value)) if value < 7_200.0 => format!("{:.0} min", value / 60.0),
+        (_, Some(value)) => format!("{:.1} h", value / 3_600.0),
+        (_, None) => "not known yet".into(),
+    }
 }
 
 fn seconds(value: f64) -> String {
@@ -183,4 +233,19 @@ fn skip(admin: &Admin, group: &str, body: &Value, json: bool) -> anyhow::Result<
         done["after"], done["before"]
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gone;
+
+    #[test]
+    fn the_end_of_a_lag_is_told_in_words_a_person_uses() {
+        assert_eq!(gone("falling", Some(12.3)), "12 s");
+        assert_eq!(gone("falling", Some(600.0)), "10 min");
+        assert_eq!(gone("falling", Some(9_000.0)), "2.5 h");
+        assert_eq!(gone("not_falling", None), "never at this rate");
+        assert_eq!(gone("clear", Some(0.0)), "no lag");
+        assert_eq!(gone("unknown", None), "not known yet");
+    }
 }
