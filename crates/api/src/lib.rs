@@ -18,6 +18,7 @@ mod openapi;
 mod outlook;
 mod params;
 mod problem;
+mod process;
 mod rate;
 mod routes;
 mod server;

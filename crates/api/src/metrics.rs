@@ -4,7 +4,10 @@
 //! Not here: counting, which is done where things happen.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -74,6 +77,10 @@ macro_rules! figures {
                 Self { registry: std::sync::Mutex::new(registry), $($field,)+ }
             }
         }
+
+        /// Name, kind and help of each, for review.
+        #[cfg(test)]
+        const FIGURES: &[[&str; 3]] = &[$([$name, stringify!($kind), concat!($($help),+)],)+];
     };
 }
 
@@ -99,6 +106,8 @@ figures! {
     events_rejected("api_events_rejected"): Counter = Counter::default(),
     /// 1 while the breaker of the store refuses calls.
     store_breaker("api_store_breaker_open"): Gauge = Gauge::default(),
+    /// Bytes of memory that the process holds.
+    resident("process_resident_memory_bytes"): Gauge = Gauge::default(),
     /// 1 while a role is at work or stands by.
     role_up("role_up"): Family<Role, Gauge> = Family::default(),
     /// Records that a role handled.
@@ -116,21 +125,21 @@ figures! {
     /// Numbers of the sequencer that never came.
     role_gaps("role_sequence_gaps"): Family<Role, Counter> = Family::default(),
     /// Time that a role's last batch took from decode to visible.
-    role_batch("role_batch_seconds"): Family<Role, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
+    role_batch("role_batch_seconds"): Family<Role, Gauge<f64, AtomicU64>> = Family::default(),
     /// Records that a group has not taken yet, by topic.
     lag_records("group_lag_records"): Family<GroupTopic, Gauge> = Family::default(),
     /// Age of the oldest record that a group has not taken yet, by topic.
-    lag_seconds("group_lag_seconds"): Family<GroupTopic, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
+    lag_seconds("group_lag_seconds"): Family<GroupTopic, Gauge<f64, AtomicU64>> = Family::default(),
     /// Time until a group has no lag in a topic, at the rate of the last half minute; infinite where never, NaN where not known.
-    lag_clear("group_lag_clear_in_seconds"): Family<GroupTopic, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
+    lag_clear("group_lag_clear_in_seconds"): Family<GroupTopic, Gauge<f64, AtomicU64>> = Family::default(),
     /// Bytes of records kept, by topic.
     log_bytes("log_bytes"): Family<Topic, Gauge> = Family::default(),
     /// Equity of an account, in its currency.
-    equity("account_equity"): Family<Account, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
+    equity("account_equity"): Family<Account, Gauge<f64, AtomicU64>> = Family::default(),
     /// Fall of an account from its peak of the day, in percent.
-    drawdown("account_drawdown_daily_pct"): Family<Account, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
+    drawdown("account_drawdown_daily_pct"): Family<Account, Gauge<f64, AtomicU64>> = Family::default(),
     /// Gross exposure of an account, in its currency.
-    exposure("account_exposure_gross"): Family<Account, Gauge<f64, std::sync::atomic::AtomicU64>> = Family::default(),
+    exposure("account_exposure_gross"): Family<Account, Gauge<f64, AtomicU64>> = Family::default(),
     /// 1 while the emergency stop of an account is not armed.
     ess("account_ess_tripped"): Family<Account, Gauge> = Family::default(),
 }
@@ -178,5 +187,18 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &lock(&self.registry)).expect("text takes all");
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dashboards and alerts are made of these names: a change of one is a
+    /// change of the contract.
+    #[test]
+    fn the_figures_are_the_ones_that_were_reviewed() {
+        let lines = FIGURES.iter().map(|[name, kind, help]| format!("tapedeck_{name}: {kind}\n   {help}\n"));
+        insta::assert_snapshot!("figures", lines.collect::<String>());
     }
 }

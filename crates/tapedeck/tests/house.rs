@@ -1,5 +1,5 @@
 //! The rules of the house, checked: which crate may name which, which library
-//! has one home, and how a file begins.
+//! has one home, how a file begins, and that documents name tests that exist.
 //!
 //! Not here: taste that clippy and rustfmt check.
 
@@ -95,6 +95,31 @@ fn no_file_is_longer_than_five_hundred_lines() {
             assert!(lines <= 500, "{} has {lines} lines: find the rooms inside it", file.display());
         }
     }
+}
+
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    let code: String =
+        sources(&root().join("crates")).iter().map(|file| fs::read_to_string(file).unwrap()).collect::<String>();
+    let documents = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let documents = documents.chain([root().join("README.md"), root().join("ARCHITECTURE.md")]);
+    let mut named = 0;
+    for document in documents.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = fs::read_to_string(&document).unwrap();
+        for name in text.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)) {
+            named += 1;
+            assert!(code.contains(&format!("fn {name}(")), "{} names {name}, which is no test", document.display());
+        }
+    }
+    assert!(named > 10, "only {named} names of tests were found: is a name told from other words?");
+}
+
+/// A behaviour in five words or more; keys of the config have fewer, and
+/// metrics begin with our name.
+fn is_test_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && text.matches('_').count() >= 4
+        && !text.starts_with("tapedeck_")
 }
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

@@ -22,6 +22,7 @@ use crate::{
     metrics::{Account, GroupTopic, Topic},
     outlook::Trend,
     problem::{Problem, ProblemBody},
+    process,
     routes::json,
 };
 
@@ -86,6 +87,9 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Probl
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics.roles(&app.roles);
     app.metrics.store_breaker.set(i64::from(app.store_breaker_open()));
+    if let Some(bytes) = process::resident_bytes() {
+        app.metrics.resident.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
     // What cannot be asked now is shown as it was: a scrape never fails for it.
     let _ = tokio::join!(tokio::time::timeout(PROBE, log_figures(&app)), tokio::time::timeout(PROBE, accounts(&app)));
     let mut response = app.metrics.text().into_response();
