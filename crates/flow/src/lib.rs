@@ -5,9 +5,11 @@
 
 pub mod backoff;
 pub mod boundary;
+pub mod breaker;
 pub mod config;
 pub mod dead_letter;
 pub mod dedupe;
+pub mod emitter;
 pub mod failure;
 pub mod gauges;
 pub mod inbound;
@@ -22,8 +24,10 @@ pub mod stop;
 pub mod topics;
 
 pub use boundary::{Boundaries, Boundary};
+pub use breaker::{Breaker, BreakerState};
 pub use config::DeliveryConfig;
 pub use dead_letter::{Aside, DeadLetter};
+pub use emitter::{EmitError, Emitter, EmitterConfig, EmitterStats, Producer, Ticket};
 pub use failure::Failure;
 pub use gauges::{Gauges, Phase};
 pub use inbound::{Delivery, Meta};
