@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod opener;
 pub mod outbound;
 pub mod record_hash;
+pub mod redrive;
 pub mod runtime;
 pub mod seat;
 pub mod state;
