@@ -39,6 +39,7 @@ pub(super) struct Holding {
 }
 
 /// A holding, where it is, and what it is worth.
+#[derive(Clone)]
 pub(super) struct Position {
     pub symbol: usize,
     pub held: Holding,
@@ -79,6 +80,7 @@ pub(super) struct AccountState {
 }
 
 /// An account and the session that trades it.
+#[derive(Clone)]
 pub(super) struct Account {
     pub id: String,
     pub session: String,

@@ -79,6 +79,7 @@ impl From<Overflow> for BrokerError {
 }
 
 /// The paper broker.
+#[derive(Clone)]
 pub struct Broker {
     params: Params,
     tape: Tape,

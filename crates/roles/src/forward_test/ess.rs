@@ -38,6 +38,7 @@ impl Trip {
 }
 
 /// The settings, with the drawdown as an exact factor.
+#[derive(Clone)]
 pub(super) struct EssLimits {
     pub daily_drawdown_pct: f64,
     /// What of the peak may be left; none is off.

@@ -7,13 +7,14 @@
 //! Not here: reading, clocks, and what applying does.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use tapedeck_contracts::{EventId, Timestamp, headers::Place};
 use tapedeck_flow::Delivery;
 
+mod empty;
 mod lane;
 mod order;
 #[cfg(test)]
@@ -79,6 +80,15 @@ pub enum Next {
         /// The event after them: its id, its place and its time.
         after: (EventId, Place, Timestamp),
     },
+    /// Numbers whose records can never be applied: they are passed at once.
+    Empty {
+        /// Of which source.
+        source: Arc<str>,
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
     /// A source has ended, and everything of it is applied.
     End {
         /// Which.
@@ -128,6 +138,8 @@ pub struct SourceAt {
     pub next: u64,
     /// The last number, where its end was applied.
     pub ended: Option<u64>,
+    /// Numbers at or above `next` whose records were set aside.
+    pub empty: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -138,6 +150,8 @@ struct Source {
     waiting: BTreeMap<u64, (usize, u64)>,
     /// Signals by the number of their root, all at or above `next`.
     signals: BTreeMap<u64, Vec<Handle>>,
+    /// Numbers whose records were set aside, all at or above `next`.
+    empty: BTreeSet<u64>,
     done: Option<u64>,
     ended: Option<u64>,
 }
@@ -233,6 +247,7 @@ impl Join {
         let source = self.source(&at.source);
         self.sources[source].next = at.next;
         self.sources[source].ended = at.ended;
+        self.sources[source].empty.extend(&at.empty);
     }
 
     /// A record was read. `now_ms` is the clock, ms since the epoch.
@@ -330,6 +345,7 @@ impl Join {
             source: Arc::clone(&source.name),
             next: source.next,
             ended: source.ended,
+            empty: source.empty.iter().copied().collect(),
         })
     }
 

@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 use super::{ess::EssLimits, setup::BrokerSetup};
 
 /// Settings that every account shares.
+#[derive(Clone)]
 pub(super) struct Params {
     pub latency_us: i64,
     pub taker_bps: Decimal,

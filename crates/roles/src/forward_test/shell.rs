@@ -7,18 +7,23 @@
 
 use std::{
     any::Any,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
-use tapedeck_flow::{Failure, Gauges, Phase, Seat, backoff::Backoff};
+use tapedeck_contracts::headers::Place;
+use tapedeck_flow::{Failure, Gauges, Phase, Seat, backoff::Backoff, inbound::place_of};
+use tapedeck_log::LogRecord;
 
 use super::BrokerSetup;
 use crate::Context;
 
 #[cfg(test)]
 mod flaky;
+mod guarded;
 mod inputs;
+mod letters;
 mod open;
 mod step;
 #[cfg(test)]
@@ -29,11 +34,9 @@ use step::Active;
 
 /// The role's name in groups, state topics and `ce_source`.
 pub const ROLE: &str = "forward-test";
-/// A record that ends its step by the same panic so often will always do so.
-const SAME_PANICS: u32 = 5;
-/// A record that was refused is reached once more with everything before it
-/// transacted, so that only what lies behind it waits.
-const SAME_REFUSALS: u32 = 2;
+/// Panics in a row outside of the broker's core, after which the next one is not
+/// waited for.
+const PANICS: u32 = 5;
 /// How often a role that cannot go on looks after its seat.
 const BLOCKED_TICK: Duration = Duration::from_millis(100);
 
@@ -59,24 +62,24 @@ enum Left {
     SeatLost,
 }
 
-/// A record that ended a step.
+/// What the broker will not take and what may not be set aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Trouble {
-    /// Where it lies, or what it was where it lies nowhere.
+struct GivenUp {
+    /// Where it lies, or what it is where it lies nowhere.
     place: String,
     /// What the broker said of it.
     detail: String,
-    panicked: bool,
-    times: u32,
 }
 
 /// Why the active process could not go on.
 #[derive(Debug)]
 enum Broken {
-    /// Said by the log, or of a record that cannot be read.
+    /// Said by the log.
     Failed(Failure),
-    /// The broker refused a record, or panicked over it.
-    Refused { place: String, detail: String, panicked: bool },
+    /// The broker refused this, or panicked over it.
+    Refused(GivenUp),
+    /// Something else panicked.
+    Panicked(GivenUp),
 }
 
 impl<F: Into<Failure>> From<F> for Broken {
@@ -111,37 +114,43 @@ struct Role {
 impl Role {
     fn serve(&self) -> Result<(), Failure> {
         let mut backoff = Backoff::default();
-        let mut trouble: Option<Trouble> = None;
+        let mut panics = 0;
+        let mut given_up: Option<GivenUp> = None;
         while !self.context.stop.requested() {
-            let broken = match self.hold_seat(&mut trouble, &mut backoff) {
+            let broken = match self.hold_seat(given_up.as_ref(), &mut backoff, &mut panics) {
                 Ok(Left::Stopped) => return Ok(()),
                 Ok(Left::SeatLost) => continue,
                 Err(broken) => broken,
             };
-            match broken {
+            let why = match broken {
                 Broken::Failed(Failure::Fatal(detail)) => return Err(Failure::Fatal(detail)),
-                Broken::Failed(failure) => {
-                    tracing::warn!(role = ROLE, %failure, "state dropped, read again");
-                    Gauges::add(&self.context.gauges.retries, 1);
-                    self.context.gauges.set_phase(Phase::Retrying(failure.to_string()));
-                    self.context.stop.wait(backoff.next_wait());
+                Broken::Failed(failure) => failure.to_string(),
+                // A record is the end of its partition when it is read again, and
+                // then everything before it is made visible.
+                Broken::Refused(what) if what.lies_in_the_log() && given_up.as_ref() != Some(&what) => {
+                    let why = what.to_string();
+                    given_up = Some(what);
+                    why
                 }
-                Broken::Refused { place, detail, panicked } => {
-                    let now = counted(trouble.take(), place, detail, panicked);
-                    let most = if panicked { SAME_PANICS } else { SAME_REFUSALS };
-                    if now.times >= most {
-                        return self.blocked(&now.place, &format!("{}: {}", now.place, now.detail));
+                Broken::Refused(what) => return self.blocked(&what),
+                Broken::Panicked(what) => {
+                    panics += 1;
+                    if panics >= PANICS {
+                        return self.blocked(&what);
                     }
-                    tracing::warn!(role = ROLE, place = now.place, detail = now.detail, "state dropped, read again");
-                    trouble = Some(now);
+                    what.to_string()
                 }
-            }
+            };
+            tracing::warn!(role = ROLE, why, "state dropped, read again");
+            Gauges::add(&self.context.gauges.retries, 1);
+            self.context.gauges.set_phase(Phase::Retrying(why));
+            self.context.stop.wait(backoff.next_wait());
         }
         Ok(())
     }
 
     /// From the seat to its end. Whatever is in memory is dropped with it.
-    fn hold_seat(&self, trouble: &mut Option<Trouble>, backoff: &mut Backoff) -> Result<Left, Broken> {
+    fn hold_seat(&self, given_up: Option<&GivenUp>, backoff: &mut Backoff, panics: &mut u32) -> Result<Left, Broken> {
         let mut seat = Seat::join(&*self.context.log, ROLE, &self.context.member)?;
         // Who was tried again goes on being so until it is at work.
         if !seat.keep()? || self.context.gauges.phase() == Phase::Starting {
@@ -150,7 +159,7 @@ impl Role {
         if !seat.wait(&self.context.stop)? {
             return Ok(Left::Stopped);
         }
-        let mut active = Active::open(&self.context, &self.setup, &self.join)?;
+        let mut active = Active::open(&self.context, &self.setup, &self.join, given_up.cloned())?;
         self.context.gauges.set_phase(Phase::Running);
         loop {
             if self.context.stop.requested() {
@@ -160,28 +169,22 @@ impl Role {
             if !seat.keep()? {
                 return Ok(Left::SeatLost);
             }
-            // A step that led to trouble is taken in single events, so that all
-            // before the record that caused it is visible.
-            let careful = trouble.is_some();
-            let stepped = catch_unwind(AssertUnwindSafe(|| active.step(&mut seat, careful)));
-            match stepped {
+            match catch_unwind(AssertUnwindSafe(|| active.step(&mut seat))) {
                 Ok(step) => step?,
                 Err(panic) => {
-                    return Err(Broken::Refused { place: active.at(), detail: text_of(&*panic), panicked: true });
+                    return Err(Broken::Panicked(GivenUp { place: active.at(), detail: text_of(&*panic) }));
                 }
             }
             backoff.reset();
-            if trouble.as_ref().is_some_and(|trouble| active.is_past(&trouble.place)) {
-                *trouble = None;
-            }
+            *panics = 0;
         }
     }
 
     /// A record cannot be applied: nothing behind it may be, so the role waits
     /// for a person, keeps its seat and answers the wish to stop.
-    fn blocked(&self, place: &str, what: &str) -> Result<(), Failure> {
+    fn blocked(&self, what: &GivenUp) -> Result<(), Failure> {
         Gauges::add(&self.context.gauges.poison, 1);
-        let text = format!("{what}. {}", remedy(place));
+        let text = format!("{what}. {}", remedy(&what.place));
         tracing::error!(role = ROLE, "{text}");
         self.context.gauges.set_phase(Phase::Blocked(text));
         let mut seat = Seat::join(&*self.context.log, ROLE, &self.context.member)?;
@@ -194,25 +197,34 @@ impl Role {
     }
 }
 
+impl GivenUp {
+    fn lies_in_the_log(&self) -> bool {
+        Place::parse(&self.place).is_some()
+    }
+
+    /// Whether it is this record.
+    fn is(&self, record: &LogRecord) -> bool {
+        place_of(record).to_string() == self.place
+    }
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.detail)
+    }
+}
+
 /// What follows the words on a record that cannot be applied; only one that lies
 /// in the log can be given up.
 fn remedy(place: &str) -> String {
     let stopped = "The paper broker stopped before this record, since the order of what follows depends on it; \
          everything before it is kept. Correct what the message names and start again";
-    match place.split('/').count() {
-        3 => format!(
+    match Place::parse(place) {
+        Some(_) => format!(
             "{stopped}; or, where the record can never be applied, stop the process and give it up: `tapedeck groups \
              skip tapedeck.{ROLE} {place} --reason \"...\"`"
         ),
-        _ => stopped.to_owned(),
-    }
-}
-
-fn counted(before: Option<Trouble>, place: String, detail: String, panicked: bool) -> Trouble {
-    let now = Trouble { place, detail, panicked, times: 1 };
-    match before {
-        Some(before) if Trouble { times: 1, ..before.clone() } == now => Trouble { times: before.times + 1, ..now },
-        _ => now,
+        None => stopped.to_owned(),
     }
 }
 

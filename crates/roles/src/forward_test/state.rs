@@ -56,7 +56,7 @@ struct Ignored {
 
 /// Blocks of closes that wait until all keys are there: by place on the tape
 /// and number of their first close.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Waiting {
     closes: BTreeMap<usize, BTreeMap<u64, Vec<Option<Decimal>>>>,
 }

@@ -47,6 +47,7 @@ pub(super) struct SymbolState {
 }
 
 /// A symbol of a source.
+#[derive(Clone)]
 pub(super) struct Symbol {
     pub source: usize,
     pub venue: String,
@@ -67,6 +68,7 @@ pub(super) struct SourceState {
 }
 
 /// A source of prices and the accounts that listen to it.
+#[derive(Clone)]
 pub(super) struct Source {
     pub info: SourceInfo,
     pub state: SourceState,
@@ -77,6 +79,7 @@ pub(super) struct Source {
 }
 
 /// All sources and symbols.
+#[derive(Clone)]
 pub(super) struct Tape {
     pub sources: Vec<Source>,
     pub symbols: Vec<Symbol>,

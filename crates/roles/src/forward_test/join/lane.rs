@@ -48,12 +48,17 @@ impl Lane {
     pub(super) fn known(&mut self, offset: u64) -> bool {
         let known = self.ahead.remove(&offset);
         if known {
-            self.passed(offset);
-            if !self.slots.is_empty() {
-                self.slots.push_back(Slot { offset, held: None });
-            }
+            self.settled(offset);
         }
         known
+    }
+
+    /// A record was read and is done with: it counts as applied.
+    pub(super) fn settled(&mut self, offset: u64) {
+        self.passed(offset);
+        if !self.slots.is_empty() {
+            self.slots.push_back(Slot { offset, held: None });
+        }
     }
 
     /// A record was read that needs no applying.

@@ -74,6 +74,7 @@ impl Join {
             next: 1,
             waiting: Default::default(),
             signals: Default::default(),
+            empty: Default::default(),
             done: None,
             ended: None,
         });
@@ -93,6 +94,7 @@ impl Join {
             lane.passed(held.delivery.record.offset);
             return Offered::Duplicate;
         }
+        source.empty.remove(&n);
         source.waiting.insert(n, (partition, lane.push(held)));
         Offered::Kept
     }
@@ -181,6 +183,9 @@ impl Join {
 
     /// The next step of a source, where it can go on.
     pub(super) fn next_of(&mut self, at: usize) -> Option<Next> {
+        if let Some(empty) = self.empty_of(at) {
+            return Some(empty);
+        }
         let source = &self.sources[at];
         let Some((&n, &(partition, index))) = source.waiting.first_key_value() else {
             return self.end_of(at);
@@ -216,9 +221,10 @@ impl Join {
     }
 
     /// Goes on at `next`; signals of the numbers that never came are late.
-    fn pass(&mut self, at: usize, next: u64) {
+    pub(super) fn pass(&mut self, at: usize, next: u64) {
         let source = &mut self.sources[at];
         source.next = next;
+        source.empty = source.empty.split_off(&next);
         while let Some(entry) = source.signals.first_entry().filter(|entry| *entry.key() < next) {
             self.free.extend(entry.remove().into_iter().map(|handle| (handle, true)));
         }

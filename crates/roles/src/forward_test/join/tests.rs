@@ -96,6 +96,7 @@ fn said(next: Next) -> Option<String> {
         }
         Next::Signal { delivery, late: true } => format!("late:{}", delivery.id),
         Next::Gap { source, from, to, .. } => format!("gap:{source}{from}-{to}"),
+        Next::Empty { source, from, to } => format!("empty:{source}{from}-{to}"),
         Next::End { source, n } => format!("end:{source}{n}"),
         Next::Stuck { source, n } => format!("stuck:{source}{n}"),
         Next::Wait(_) => return None,
@@ -422,7 +423,7 @@ fn a_source_ends_once_when_its_last_number_was_taken() {
     close_all(&mut join, 0);
     assert_eq!(drain(&mut join), ["a1", "end:a1"]);
     let at: Vec<_> = join.sources().collect();
-    assert_eq!(at, [SourceAt { source: "a".into(), next: 2, ended: Some(1) }]);
+    assert_eq!(at, [SourceAt { source: "a".into(), next: 2, ended: Some(1), empty: Vec::new() }]);
     let mut again = super::tests::join(None);
     again.start_source(&at[0]);
     again.source_done("a", 1);

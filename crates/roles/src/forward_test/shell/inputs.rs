@@ -4,15 +4,20 @@
 //! Not here: what comes of them.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant, SystemTime},
 };
 
-use tapedeck_contracts::{EventKind, catalogue::state_topic};
-use tapedeck_flow::{Delivery, Failure, Gauges, Phase, dedupe::Window};
+use tapedeck_contracts::{
+    EventId, EventKind,
+    catalogue::{group_of, state_topic},
+    headers::{self, Redrive, Seq},
+};
+use tapedeck_flow::{Aside, Delivery, Failure, Gauges, Phase, dedupe::Window};
 use tapedeck_log::{GroupOffset, Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 
-use super::{ROLE, remedy};
+use super::{GivenUp, ROLE, letters::Letters, remedy};
 use crate::{
     forward_test::join::{Input, Join, MARKET_TOPIC, Offered, Wait},
     market::SourceState,
@@ -77,8 +82,17 @@ pub(super) struct Inputs {
     pub(super) topics: [TopicReader; 3],
     /// The market role's state, which says when a source has ended.
     pub(super) sources: Box<dyn Reader>,
-    /// The first record that could not be read. Its partition is not read on, so
-    /// the join waits for it once it has given all that may come before.
+    /// What becomes of a record that cannot be read.
+    pub(super) aside: Aside,
+    /// Where it does not stop its partition: those that were set aside.
+    pub(super) letters: Letters,
+    /// Whose numbers are believed where nothing else of a record can be.
+    pub(super) listened: BTreeSet<String>,
+    /// A record that the broker would not take before this one was opened, and
+    /// that ends its partition as if it could not be read.
+    pub(super) given_up: Option<GivenUp>,
+    /// The first record that ends its partition. It is not read on, so the join
+    /// waits for it once it has given all that may come before.
     pub(super) bad: Option<Failure>,
     /// The last poll of the market brought nothing.
     pub(super) exhausted: bool,
@@ -187,11 +201,9 @@ impl Inputs {
             self.began = Some(Instant::now());
         }
         for record in records {
-            if let Err(failure) = take(topic, input, record, join, now_ms, gauges) {
-                blocked(&failure, gauges);
-                self.bad.get_or_insert(failure);
-            }
+            self.take(input, record, join, now_ms, gauges);
         }
+        let topic = &mut self.topics[input as usize];
         for (at, place) in topic.places.iter().enumerate().filter(|(at, _)| topic.assigned[*at] && !topic.bad[*at]) {
             if let Some(position) = topic.reader.position(place) {
                 join.read_up_to(input, at, position);
@@ -233,6 +245,65 @@ impl Inputs {
         Ok(records.len())
     }
 
+    /// Decodes a record and offers it to the join.
+    fn take(&mut self, input: Input, record: LogRecord, join: &mut Join, now_ms: i64, gauges: &Gauges) {
+        let (at, offset) = (record.partition as usize, record.offset);
+        let topic = &mut self.topics[input as usize];
+        if topic.bad[at] {
+            return;
+        }
+        let redrive = record.headers.text(headers::REDRIVE).and_then(Redrive::parse);
+        if redrive.as_ref().is_some_and(|redrive| redrive.group != group_of(ROLE)) {
+            join.settle(input, at, offset);
+            return;
+        }
+        if let Some(given_up) = self.given_up.as_ref().filter(|given_up| given_up.is(&record)) {
+            let (place, detail) = (given_up.place.clone(), given_up.detail.clone());
+            self.end_partition(input, at, Failure::Poison { index: 0, place, path: None, detail }, gauges);
+            return;
+        }
+        // A copy is a few counts, and only what cannot be read needs it.
+        let delivery = match Delivery::decode_as(INPUTS[input as usize].2, record.clone(), 0) {
+            Ok(delivery) => delivery,
+            Err(failure) if self.aside == Aside::Stop => return self.end_partition(input, at, failure, gauges),
+            Err(failure) => return self.set_aside(input, &record, failure, join, gauges),
+        };
+        // Numbers tell of duplicates themselves.
+        let known_as = redrive.map_or_else(|| delivery.id.fingerprint(), |again| sent_again(&delivery.id, &again));
+        let new = delivery.meta.seq.is_some() || topic.windows[at].insert(known_as);
+        if !new {
+            join.skip(input, at, offset);
+        }
+        if !new || join.offer(input, delivery, now_ms) == Offered::Duplicate {
+            gauges.duplicates.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A record cannot be read: it becomes a dead letter, and nothing waits for it.
+    fn set_aside(&mut self, input: Input, record: &LogRecord, failure: Failure, join: &mut Join, gauges: &Gauges) {
+        let (path, detail) = match failure {
+            Failure::Poison { path, detail, .. } => (path, detail),
+            other => (None, other.to_string()),
+        };
+        Gauges::add(&gauges.poison, 1);
+        self.letters.unreadable(record, path, detail);
+        join.settle(input, record.partition as usize, record.offset);
+        let seq = (input == Input::Market).then(|| record.headers.text(headers::SEQ).and_then(Seq::parse)).flatten();
+        if let Some(seq) = seq.filter(|seq| self.listened.contains(&seq.source)) {
+            join.leave_empty(&seq.source, seq.n);
+        }
+    }
+
+    /// What follows this record waits for a person.
+    fn end_partition(&mut self, input: Input, at: usize, failure: Failure, gauges: &Gauges) {
+        self.topics[input as usize].bad[at] = true;
+        tracing::error!(role = ROLE, "{failure}");
+        Gauges::add(&gauges.poison, 1);
+        let place = if let Failure::Poison { place, .. } = &failure { place } else { ROLE };
+        gauges.set_phase(Phase::Blocked(format!("{failure}. {}", remedy(place))));
+        self.bad.get_or_insert(failure);
+    }
+
     fn committed(&self) -> Result<Vec<u64>, Failure> {
         let mut committed = vec![0; self.topics[Input::Market as usize].places.len()];
         for offset in self.log.committed(STRATEGY_GROUP)? {
@@ -251,43 +322,9 @@ impl Inputs {
     }
 }
 
-/// Decodes a record and offers it to the join.
-fn take(
-    topic: &mut TopicReader,
-    input: Input,
-    record: LogRecord,
-    join: &mut Join,
-    now_ms: i64,
-    gauges: &Gauges,
-) -> Result<(), Failure> {
-    let (at, offset) = (record.partition as usize, record.offset);
-    if topic.bad[at] {
-        return Ok(());
-    }
-    let delivery = match Delivery::decode_as(INPUTS[input as usize].2, record, 0) {
-        Ok(delivery) => delivery,
-        Err(failure) => {
-            topic.bad[at] = true;
-            return Err(failure);
-        }
-    };
-    // Numbers tell of duplicates themselves.
-    let new = delivery.meta.seq.is_some() || topic.windows[at].insert(delivery.id.fingerprint());
-    if !new {
-        join.skip(input, at, offset);
-    }
-    if !new || join.offer(input, delivery, now_ms) == Offered::Duplicate {
-        gauges.duplicates.fetch_add(1, Relaxed);
-    }
-    Ok(())
-}
-
-/// A record cannot be read: what follows it waits for a person.
-fn blocked(failure: &Failure, gauges: &Gauges) {
-    tracing::error!(role = ROLE, "{failure}");
-    Gauges::add(&gauges.poison, 1);
-    let place = if let Failure::Poison { place, .. } = failure { place } else { ROLE };
-    gauges.set_phase(Phase::Blocked(format!("{failure}. {}", remedy(place))));
+/// What tells a record that was sent again from the one before it.
+fn sent_again(id: &EventId, redrive: &Redrive) -> u128 {
+    EventId(format!("{id}/{}", redrive.n)).fingerprint()
 }
 
 /// A position became unreadable under the reader: taken anew, it is a gap.

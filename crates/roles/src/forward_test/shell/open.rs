@@ -21,14 +21,16 @@ use tapedeck_flow::{
 use tapedeck_log::{Log, LogRecord, Reader, TopicPartition};
 
 use super::{
-    JoinConfig, ROLE,
+    GivenUp, JoinConfig, ROLE,
+    guarded::Guarded,
     inputs::{INPUTS, Inputs, TopicReader},
+    letters::Letters,
     step::{Active, Batch, Current, Listens},
 };
 use crate::{
     Context,
     forward_test::{
-        Broker, BrokerSetup,
+        BrokerSetup,
         config::SessionConfig,
         join::{Join, JoinSetup, SourceAt},
     },
@@ -47,6 +49,9 @@ pub(super) struct SourceNote {
     /// The last number, where its end was applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ended: Option<u64>,
+    /// Numbers whose records were set aside before their turn came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) empty: Vec<u64>,
 }
 
 /// The last number of a source, once everything of it is applied and its end as
@@ -67,15 +72,19 @@ impl Active {
     ///
     /// # Errors
     /// Fatal where state, setup and log contradict each other.
-    pub(super) fn open(context: &Context, setup: &BrokerSetup, config: &JoinConfig) -> Result<Self, Failure> {
+    pub(super) fn open(
+        context: &Context,
+        setup: &BrokerSetup,
+        config: &JoinConfig,
+        given_up: Option<GivenUp>,
+    ) -> Result<Self, Failure> {
         let log = &*context.log;
         let topic: Arc<str> = state_topic(ROLE).into();
         let saved = state::load(log, &topic, 0)?;
-        let mut broker = Broker::new(setup.clone()).map_err(Failure::Fatal)?;
-        for (key, value) in saved.iter().filter(|(key, _)| *key != AT && !key.starts_with(SOURCE)) {
-            let wrong = |detail| Failure::Fatal(format!("{topic}, key `{key}`: {detail}"));
-            broker.restore(key, value).map_err(wrong)?;
-        }
+        let kept = saved.iter().filter(|(key, _)| *key != AT && !key.starts_with(SOURCE));
+        let kept = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+        let broker =
+            Guarded::new(setup.clone(), kept).map_err(|detail| Failure::Fatal(format!("{topic}: {detail}")))?;
         let at: Option<At> = saved.get(AT).map(|value| read(&topic, AT, value)).transpose()?;
         let mut topics = open_topics(log)?;
         let partitions = [0, 1, 2].map(|input: usize| topics[input].places.len() as u32);
@@ -102,12 +111,23 @@ impl Active {
             reader.assign(vec![true; reader.places.len()])?;
         }
         let sources_reader = open_sources(log)?;
-        let log = Arc::clone(&context.log);
-        let inputs = Inputs { log, topics, sources: sources_reader, bad: None, exhausted: false, began: None };
+        let listens = listens(setup);
+        let inputs = Inputs {
+            log: Arc::clone(&context.log),
+            topics,
+            sources: sources_reader,
+            aside: context.aside,
+            letters: Letters::new(log),
+            listened: listens.sessions.values().cloned().collect(),
+            given_up,
+            bad: None,
+            exhausted: false,
+            began: None,
+        };
         Ok(Self {
-            gauges: Arc::clone(&context.gauges),
+            context: context.clone(),
             batch_max_events: config.batch_max_events.max(1),
-            listens: listens(setup),
+            listens,
             topic,
             broker,
             join,
@@ -117,7 +137,6 @@ impl Active {
             batch: Batch::default(),
             wait: None,
             current: Current::Nothing,
-            careful: Vec::new(),
         })
     }
 }
@@ -171,7 +190,8 @@ fn continue_sources(
         let Some(source) = key.strip_prefix(SOURCE) else { continue };
         let note: SourceNote = read(topic, key, value)?;
         let source: Arc<str> = source.into();
-        join.start_source(&SourceAt { source: Arc::clone(&source), next: note.next, ended: note.ended });
+        let (next, ended, empty) = (note.next, note.ended, note.empty.clone());
+        join.start_source(&SourceAt { source: Arc::clone(&source), next, ended, empty });
         sources.insert(source, note);
     }
     Ok(sources)
