@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`.
-.PHONY: setup run test bench lint
+.PHONY: setup run test bench fuzz lint
 
 setup:
 	@sh scripts/setup.sh
@@ -16,3 +16,7 @@ lint:
 
 bench: setup
 	sh bench/run.sh
+
+# Ten minutes for each target: make fuzz EACH=600
+fuzz:
+	sh fuzz/run.sh $(or $(EACH),60)

@@ -11,6 +11,8 @@ mod config;
 mod cursor;
 mod ess;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod layers;
 mod listing;
 mod metrics;

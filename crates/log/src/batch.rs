@@ -29,6 +29,8 @@ const VERSION: u8 = 1;
 const LZ4: u8 = 1;
 const GAPS: u8 = 2;
 const NONE: u32 = u32::MAX;
+/// LZ4 makes nothing smaller than to a 255th: a head that asks for more room lies.
+const LZ4_MOST_TIMES: usize = 255;
 
 /// Records on their way into a batch, in order, without offsets yet.
 #[derive(Debug)]
@@ -143,15 +145,29 @@ impl Batch {
         }
         let (flags, count, body_len) = (head[1], u32_at(head, 24), u32_at(head, 28) as usize);
         let (base, last) = (u64_at(head, 8), u64_at(head, 16));
+        // Offsets are what SQLite keeps as integers; below that no sum of them wraps.
+        if base > last || i64::try_from(last).is_err() {
+            return Err(format!("it stands for offsets {base} to {last}"));
+        }
         let stored = blob.slice(HEAD..);
+        if body_len > LZ4_MOST_TIMES * (stored.len() + 1) {
+            return Err(format!("{} bytes cannot hold {body_len}", stored.len()));
+        }
         let body = if flags & LZ4 == 0 {
             stored
         } else {
             Bytes::from(lz4_flex::block::decompress(&stored, body_len).map_err(|error| error.to_string())?)
         };
         let records_at = if flags & GAPS == 0 { 0 } else { 4 * count as usize };
-        if body.len() != body_len || body_len < records_at {
+        if body.len() != body_len || body_len < records_at + RECORD_HEAD * count as usize {
             return Err("its length is not the one in its head".into());
+        }
+        let in_order = match flags & GAPS {
+            0 => u64::from(count) <= last - base + 1,
+            _ => ascend(&body[..records_at], last - base),
+        };
+        if !in_order {
+            return Err("its offsets are not in order".into());
         }
         Ok(Self { base, last, count, body, records_at })
     }
@@ -252,6 +268,16 @@ impl Batch {
     }
 }
 
+/// Whether offsets, each four bytes, go up, and not beyond the last.
+fn ascend(deltas: &[u8], last: u64) -> bool {
+    let mut before = None;
+    deltas.chunks_exact(4).map(|delta| u32_at(delta, 0)).all(|delta| {
+        let up = before < Some(delta) && u64::from(delta) <= last;
+        before = Some(delta);
+        up
+    })
+}
+
 struct Head {
     flags: u8,
     base: u64,
@@ -296,7 +322,7 @@ fn write_head(blob: &mut [u8], head: Head, body_len: u32) {
     blob[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
-fn checksum(blob: &[u8]) -> u32 {
+pub(crate) fn checksum(blob: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&blob[..4]);
     crc.update(&blob[8..]);
@@ -379,6 +405,36 @@ mod tests {
             prop_assert!(Batch::open(blob.clone()).is_err());
             blob.truncate(at);
             prop_assert!(Batch::open(blob).is_err());
+        }
+    }
+
+    /// A blob with a head that lies, its checksum right.
+    fn forged(mut blob: Vec<u8>, at: usize, bytes: &[u8]) -> Result<Batch, String> {
+        blob[at..at + bytes.len()].copy_from_slice(bytes);
+        let crc = checksum(&blob);
+        blob[4..8].copy_from_slice(&crc.to_le_bytes());
+        Batch::open(blob)
+    }
+
+    #[test]
+    fn a_head_that_lies_is_refused_and_takes_no_memory() {
+        let sealed = |compress| {
+            let mut segment = Segment::with_capacity(0);
+            (0..9).for_each(|nth| segment.push(nth, None, Some(&[7; 200]), &[]));
+            segment.seal(5, compress).1.to_vec()
+        };
+        assert_eq!(forged(sealed(true), 8, &5_u64.to_le_bytes()).unwrap().entries().unwrap().len(), 9);
+        for compress in [false, true] {
+            assert!(forged(sealed(compress), 8, &u64::MAX.to_le_bytes()).is_err(), "offsets beyond all numbers");
+            assert!(forged(sealed(compress), 16, &u64::MAX.to_le_bytes()).is_err(), "a last offset beyond all numbers");
+            assert!(forged(sealed(compress), 24, &u32::MAX.to_le_bytes()).is_err(), "more records than fit");
+            assert!(forged(sealed(compress), 28, &u32::MAX.to_le_bytes()).is_err(), "a body of 4 GiB");
+        }
+        let mut segment = Segment::with_capacity(0);
+        (0..2).for_each(|nth| segment.push(nth, None, None, &[]));
+        let gaps = segment.seal_with_gaps(1, 9, &[3, 6], false).to_vec();
+        for deltas in [[2_u32, 2], [5, 2], [2, 9]] {
+            assert!(forged(gaps.clone(), HEAD, &deltas.map(u32::to_le_bytes).concat()).is_err(), "{deltas:?}");
         }
     }
 }

@@ -13,6 +13,8 @@ mod batch;
 pub mod conformance;
 pub mod embedded;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod headers;
 pub mod lag;
 pub mod partitioner;

@@ -176,7 +176,7 @@ pub fn interval_micros(text: &str) -> Option<i64> {
         return None;
     }
     let seconds = number.parse::<i64>().ok()?.checked_mul(unit_s)?;
-    (1..=CENTURY_S).contains(&seconds).then_some(seconds * 1_000_000)
+    (1..=CENTURY_S).contains(&seconds).then(|| seconds * 1_000_000)
 }
 
 impl Data for MarketData {
