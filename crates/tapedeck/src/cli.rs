@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::chaos::FaultKind;
+
 /// The event backbone of a trading operation.
 #[derive(Debug, Parser)]
 #[command(name = "tapedeck", version, about, max_term_width = 100, after_help = EXAMPLES)]
@@ -71,7 +73,21 @@ pub(crate) enum Command {
     /// Measure the log, the store and a replay on this machine
     #[command(after_help = "Examples:\n  tapedeck bench\n  tapedeck bench replay --events 1000000")]
     Bench(BenchArgs),
+    /// Kill, pause and starve a deck under load, and count what was lost
+    #[command(after_help = CHAOS_EXAMPLES)]
+    Chaos(ChaosArgs),
 }
+
+const CHAOS_EXAMPLES: &str = "Examples:
+  tapedeck chaos                                     20 kills in a folder of its own
+  tapedeck chaos --kills 1000 --seed 7 --json
+  tapedeck chaos --duration 10m --faults pause,store,log --trouble 60s
+  tapedeck chaos --verify DIR/chaos-1a2b3c4d/ledger.txt --data DIR
+
+It runs this very program on a folder of its own (or --data), sends it events and keeps
+a ledger of what was answered. At the end it compares the ledger with what is served:
+lost, visible twice and out of order must be 0, or the exit code is 1. docs/soak.md
+says how to read the rest.";
 
 const REPLAY_EXAMPLES: &str = "Examples:
   tapedeck replay bars.csv.gz --symbol BTCUSDT --currency USDT
@@ -310,4 +326,44 @@ pub(crate) enum BenchWhat {
     All,
     Log,
     Replay,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChaosArgs {
+    /// How many times `kill -9`; 20 where neither this nor a duration is given
+    #[arg(long, value_name = "N")]
+    pub(crate) kills: Option<u64>,
+    /// At most so long, such as 10m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) duration: Option<String>,
+    /// Events a second
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    pub(crate) rate: u64,
+    /// What the schedule is drawn from; printed, so that it can be run again
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Which kinds of faults
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "kill,boundary,pause,term,store,log",
+        value_name = "KIND,…"
+    )]
+    pub(crate) faults: Vec<FaultKind>,
+    /// Share of events that can never be stored
+    #[arg(long, default_value = "1%", value_name = "SHARE")]
+    pub(crate) poison: String,
+    /// How long a pause, or a fault of log or store, lasts at most
+    #[arg(long, default_value = "600ms", value_name = "TIME")]
+    pub(crate) trouble: String,
+    /// Only the load: no market, strategies and paper account beside it
+    #[arg(long)]
+    pub(crate) no_trading: bool,
+    /// Keep the folder also where all is well
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Only compare an earlier ledger with what its folder (--data) serves
+    #[arg(long, value_name = "LEDGER")]
+    pub(crate) verify: Option<PathBuf>,
 }

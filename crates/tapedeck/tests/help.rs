@@ -8,7 +8,7 @@ mod common;
 
 #[test]
 fn the_help_of_every_command_is_the_one_that_was_reviewed() {
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 16] = [
         &[],
         &["up"],
         &["demo"],
@@ -24,6 +24,7 @@ fn the_help_of_every_command_is_the_one_that_was_reviewed() {
         &["produce"],
         &["consume"],
         &["bench"],
+        &["chaos"],
     ];
     for command in commands {
         let mut args = command.to_vec();

@@ -18,6 +18,7 @@ use crate::{
 };
 
 mod bench;
+mod chaos;
 mod consume;
 mod demo;
 mod groups;
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
         Command::Produce(args) => produce::run(&config, &args, json),
         Command::Consume(args) => consume::run(&config, &args, json),
         Command::Bench(args) => bench::run(&config, &args, json),
+        Command::Chaos(args) => chaos::run(config, cli.data, &args, variables, json),
     }
 }
 

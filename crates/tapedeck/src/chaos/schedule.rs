@@ -1,0 +1,230 @@
+//! The schedule: from a seed, what happens to the process in each cycle of its
+//! life, and when. The same seed gives the same schedule.
+//!
+//! Not here: doing it (`run`).
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use rand_pcg::{Pcg64, rand_core::Rng};
+use tapedeck_flow::Boundary;
+
+use super::{
+    faults::{Control, Fault},
+    rehearsal::KillAt,
+};
+
+/// How long a cycle runs under load, in ms: long enough that every role is at
+/// work, short enough for a thousand cycles in half an hour.
+const LOAD_MS: (u64, u64) = (150, 700);
+/// One cycle in so many is also paused or starved.
+const TROUBLE_IN: u64 = 3;
+/// The shortest such trouble, in ms.
+const TROUBLE_MIN_MS: u64 = 50;
+/// A slow part answers after 5 s at most: half of the deadline of a call.
+const SLOW_MAX_MS: u64 = 5_000;
+/// A boundary is passed so many times before the process ends there.
+const PASSES: u64 = 12;
+
+/// A kind of fault that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum FaultKind {
+    /// `kill -9` at a random moment
+    Kill,
+    /// `kill -9` between two named steps of delivery
+    Boundary,
+    /// SIGSTOP for a while, then SIGCONT
+    Pause,
+    /// SIGTERM, and a start after the orderly end
+    Term,
+    /// The store stops, or slows down
+    Store,
+    /// The log stops, slows down, or refuses as a full disk does
+    Log,
+}
+
+/// How a life of the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Kill,
+    KillAt(KillAt),
+    Terminate,
+}
+
+/// What happens on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    Pause,
+    Control(Control),
+}
+
+/// One life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cycle {
+    /// From the first served answer to the end.
+    pub(crate) load: Duration,
+    /// From when to when, after the first served answer, and what.
+    pub(crate) trouble: Option<(Duration, Duration, Trouble)>,
+    pub(crate) end: End,
+}
+
+/// Cycles without end.
+pub(crate) struct Schedule {
+    rng: Pcg64,
+    kinds: Vec<FaultKind>,
+    longest_trouble_ms: u64,
+    boundaries: Vec<Boundary>,
+    /// What is left of a round of all boundaries.
+    round: Vec<Boundary>,
+}
+
+impl Schedule {
+    /// Cycles of a seed, of these kinds of faults and these boundaries.
+    pub(crate) fn new(seed: u64, kinds: &[FaultKind], boundaries: &[Boundary], longest_trouble: Duration) -> Self {
+        Self {
+            rng: Pcg64::new(u128::from(seed), 1),
+            kinds: kinds.to_vec(),
+            longest_trouble_ms: u64::try_from(longest_trouble.as_millis()).unwrap_or(u64::MAX).max(TROUBLE_MIN_MS),
+            boundaries: boundaries.to_vec(),
+            round: Vec::new(),
+        }
+    }
+
+    /// The next cycle.
+    pub(crate) fn cycle(&mut self) -> Cycle {
+        let end = self.end();
+        let load = self.between(LOAD_MS);
+        let troubled = self.rng.next_u64().is_multiple_of(TROUBLE_IN);
+        let trouble = self.trouble(&end).filter(|_| troubled || needs_trouble(&end)).map(|trouble| {
+            let at = match end {
+                // What must be full or gone for its boundary, is so from the start.
+                _ if needs_trouble(&end) => 0,
+                _ => self.between((0, load)),
+            };
+            let longest = if needs_trouble(&end) { load } else { self.longest_trouble_ms };
+            let lasts = self.between((TROUBLE_MIN_MS, longest.max(TROUBLE_MIN_MS)));
+            (Duration::from_millis(at), Duration::from_millis(at + lasts), trouble)
+        });
+        Cycle { load: Duration::from_millis(load), trouble, end }
+    }
+
+    fn end(&mut self) -> End {
+        // Two kills at random and two at a boundary for each orderly end.
+        let ends: Vec<FaultKind> =
+            [FaultKind::Kill, FaultKind::Boundary, FaultKind::Kill, FaultKind::Boundary, FaultKind::Term]
+                .into_iter()
+                .filter(|kind| self.kinds.contains(kind))
+                .filter(|kind| *kind != FaultKind::Boundary || !self.boundaries.is_empty())
+                .collect();
+        match ends.get(self.below(ends.len())) {
+            Some(FaultKind::Kill) => End::Kill,
+            Some(FaultKind::Boundary) => {
+                let boundary = self.boundary();
+                End::KillAt(KillAt { boundary, nth: 1 + self.rng.next_u64() % PASSES })
+            }
+            // With pauses and starving alone, a life must end too.
+            _ => End::Terminate,
+        }
+    }
+
+    /// Each boundary once before any comes again.
+    fn boundary(&mut self) -> Boundary {
+        if self.round.is_empty() {
+            self.round.clone_from(&self.boundaries);
+        }
+        let at = self.below(self.round.len());
+        self.round.swap_remove(at)
+    }
+
+    fn trouble(&mut self, end: &End) -> Option<Trouble> {
+        if needs_trouble(end) {
+            return Some(Trouble::Control(Control { log: Fault::Stopped, ..Control::default() }));
+        }
+        let kinds: Vec<FaultKind> = [FaultKind::Pause, FaultKind::Store, FaultKind::Log]
+            .into_iter()
+            .filter(|kind| self.kinds.contains(kind))
+            .collect();
+        let kind = kinds.get(self.below(kinds.len())).copied()?;
+        let slow =
+            Fault::Slow(Duration::from_millis(self.between((10, (self.longest_trouble_ms / 2).min(SLOW_MAX_MS)))));
+        Some(match (kind, self.below(3)) {
+            (FaultKind::Store, 0) => Trouble::Control(Control { store: slow, ..Control::default() }),
+            (FaultKind::Store, _) => Trouble::Control(Control { store: Fault::Stopped, ..Control::default() }),
+            (FaultKind::Log, 0) => Trouble::Control(Control { log: slow, ..Control::default() }),
+            (FaultKind::Log, 1) => Trouble::Control(Control { log: Fault::Full, ..Control::default() }),
+            (FaultKind::Log, _) => Trouble::Control(Control { log: Fault::Stopped, ..Control::default() }),
+            _ => Trouble::Pause,
+        })
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.rng.next_u64() % n.max(1) as u64) as usize
+    }
+
+    fn between(&mut self, (from, to): (u64, u64)) -> u64 {
+        from + self.rng.next_u64() % (to.max(from) - from + 1)
+    }
+}
+
+/// Whether a boundary is passed only while the log cannot be reached, or after.
+fn needs_trouble(end: &End) -> bool {
+    matches!(end, End::KillAt(KillAt { boundary: Boundary::SpoolWrite | Boundary::CatchUp, .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const ALL: [FaultKind; 6] =
+        [FaultKind::Kill, FaultKind::Boundary, FaultKind::Pause, FaultKind::Term, FaultKind::Store, FaultKind::Log];
+
+    fn cycles(seed: u64, kinds: &[FaultKind], n: usize) -> Vec<Cycle> {
+        let mut schedule = Schedule::new(seed, kinds, &Boundary::ALL, Duration::from_millis(600));
+        (0..n).map(|_| schedule.cycle()).collect()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_schedule_again_and_another_seed_another() {
+        assert_eq!(cycles(7, &ALL, 200), cycles(7, &ALL, 200));
+        assert_ne!(cycles(7, &ALL, 200), cycles(8, &ALL, 200));
+    }
+
+    #[test]
+    fn every_boundary_comes_once_before_any_comes_again() {
+        let named = cycles(3, &ALL, 400).into_iter().filter_map(|cycle| match cycle.end {
+            End::KillAt(at) => Some(at.boundary.name()),
+            _ => None,
+        });
+        let named: Vec<_> = named.collect();
+        for round in named.chunks_exact(Boundary::ALL.len()) {
+            let counted = round.iter().fold(BTreeMap::new(), |mut counted, name| {
+                *counted.entry(name).or_insert(0) += 1;
+                counted
+            });
+            assert_eq!(counted.len(), Boundary::ALL.len(), "{round:?}");
+        }
+        assert!(named.len() > 100);
+    }
+
+    #[test]
+    fn only_the_kinds_that_were_asked_for_come() {
+        for cycle in cycles(5, &[FaultKind::Kill], 200) {
+            assert_eq!((cycle.end, cycle.trouble), (End::Kill, None));
+        }
+        for cycle in cycles(5, &[FaultKind::Pause], 200) {
+            assert_eq!(cycle.end, End::Terminate);
+            assert!(cycle.trouble.is_none_or(|(.., trouble)| trouble == Trouble::Pause));
+        }
+    }
+
+    #[test]
+    fn the_log_is_away_where_a_boundary_of_the_spool_is_sought() {
+        for cycle in cycles(9, &[FaultKind::Boundary], 200) {
+            let End::KillAt(at) = cycle.end else { panic!("{cycle:?}") };
+            let away = matches!(cycle.trouble, Some((.., Trouble::Control(Control { log: Fault::Stopped, .. }))));
+            assert_eq!(away, matches!(at.boundary, Boundary::SpoolWrite | Boundary::CatchUp), "{cycle:?}");
+        }
+    }
+}
