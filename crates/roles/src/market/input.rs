@@ -41,15 +41,19 @@ pub(super) enum Input {
 impl Input {
     /// Opens a source: files at their first event, a generator where its state
     /// says.
+    ///
+    /// # Errors
+    /// What is wrong before the first event of a file, or with it.
     pub(super) fn open(
         source: &SourceConfig,
         state: &SourceState,
         hashes: &[(PathBuf, String, u64)],
         progress: &Arc<Progress>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, BadInput> {
         if source.kind == SourceKind::Generator {
             let start = state.started.unwrap_or_default();
-            let mut generator = Generator::new(source, start).map_err(|problem| fatal(source, &problem))?;
+            let mut generator =
+                Generator::new(source, start).map_err(|problem| whole(&format!("source `{}`", source.id), problem))?;
             if let Some(state) = &state.generator {
                 generator.restore(state);
             }

@@ -18,6 +18,7 @@ mod pace;
 mod rows;
 mod sequencer;
 mod state;
+mod stopped;
 #[cfg(test)]
 mod testing;
 mod times;

@@ -17,11 +17,12 @@ use std::{
 };
 
 use tapedeck_contracts::{Event, EventId, Timestamp, events::Envelope, headers::Seq};
-use tapedeck_flow::{Failure, Gauges, Outbound, Phase, Seat, Stop, backoff::Backoff};
+use tapedeck_flow::{Aside, Failure, Gauges, Outbound, Phase, Seat, Stop, backoff::Backoff, boundary::Boundary};
 use tapedeck_log::Record;
 
 use super::{
     ROLE, TOPIC,
+    bad_input::BadInput,
     check::check,
     config::{MarketConfig, SourceConfig},
     file::SourceEvent,
@@ -30,6 +31,7 @@ use super::{
     lines::Progress,
     pace::{Clock, Pace, SystemClock},
     state::{SourceState, load_states},
+    stopped::{Stopped, stopped_alert},
 };
 use crate::Context;
 
@@ -133,12 +135,13 @@ fn run_sources(
     let stop = Stop::new();
     let lost = AtomicBool::new(false);
     let failed = Mutex::new(None);
+    let stopped = Stopped::default();
     thread::scope(|scope| {
         for source in sources {
             let state = states.get(&source.id).cloned();
-            let (stop, lost, failed) = (&stop, &lost, &failed);
+            let (stop, lost, failed, stopped) = (&stop, &lost, &failed, &stopped);
             scope.spawn(move || {
-                let sequencer = Sequencer { ctx, config, source, progress, clock, stop, lost };
+                let sequencer = Sequencer { ctx, config, source, progress, clock, stop, lost, stopped };
                 if let Err(failure) = sequencer.run(state) {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
                     stop.request();
@@ -176,6 +179,8 @@ struct Sequencer<'a> {
     stop: &'a Stop,
     /// The seat is lost: another process writes now, and its state is the newer.
     lost: &'a AtomicBool,
+    /// What is told of sources that cannot go on.
+    stopped: &'a Stopped,
 }
 
 /// Records that wait for their append.
@@ -212,8 +217,8 @@ impl Sequencer<'_> {
                 Ok(None) => break,
                 Err(bad) => {
                     // What stands before the mistake is good.
-                    self.flush(&mut batch, &mut state)?;
-                    return Err(bad.into());
+                    let flushed = self.flush(&mut batch, &mut state)?;
+                    return if flushed { self.stop_source(&bad, &mut state) } else { Ok(()) };
                 }
             };
             if !self.wait_until_due(&event, pace.as_mut(), &mut batch, &mut state)? {
@@ -238,7 +243,7 @@ impl Sequencer<'_> {
     fn prepare(&self, known: Option<SourceState>) -> Result<Option<(Input, SourceState)>, Failure> {
         let hashes = hash_files(self.source)?;
         let made_of = made_of(self.source, &hashes);
-        let state = match known {
+        let mut state = match known {
             Some(state) => {
                 state.check_same(&self.source.id, &made_of)?;
                 state
@@ -259,13 +264,21 @@ impl Sequencer<'_> {
         if state.done.is_some() {
             return Ok(None);
         }
-        let mut input = Input::open(self.source, &state, &hashes, self.progress)?;
-        for _ in input.given()..state.acked {
+        let opened = Input::open(self.source, &state, &hashes, self.progress);
+        match opened.and_then(|input| self.skip(input, state.acked)) {
+            Ok(input) => Ok(input.map(|input| (input, state))),
+            Err(bad) => self.stop_source(&bad, &mut state).map(|()| None),
+        }
+    }
+
+    /// The input behind its first events; none where somebody asked to stop.
+    fn skip(&self, mut input: Input, events: u64) -> Result<Option<Input>, BadInput> {
+        for _ in input.given()..events {
             if self.stop.requested() || input.next()?.is_none() {
                 return Ok(None);
             }
         }
-        Ok(Some((input, state)))
+        Ok(Some(input))
     }
 
     /// Waits for an event's time, and writes meanwhile what waited long enough;
@@ -323,6 +336,7 @@ impl Sequencer<'_> {
         if batch.records.is_empty() {
             return Ok(true);
         }
+        state.stopped = None;
         let mut records = std::mem::take(&mut batch.records);
         let count = records.len();
         records.push(state.record(&self.source.id));
@@ -339,6 +353,22 @@ impl Sequencer<'_> {
         Ok(true)
     }
 
+    /// The input has a mistake: live, this source ends here, which its state and
+    /// one alert say, and the others go on; a replay ends.
+    fn stop_source(&self, bad: &BadInput, state: &mut SourceState) -> Result<(), Failure> {
+        if self.ctx.aside == Aside::Stop {
+            return Err(bad.clone().into());
+        }
+        let why = bad.to_string();
+        let message = self.stopped.tell(self.ctx, &self.source.id, &why, state.acked);
+        if state.stopped.as_ref() != Some(&why) {
+            state.stopped = Some(why);
+            let alert = stopped_alert(&self.source.id, state, message, self.clock.now()).into_record(ROLE)?;
+            self.append(vec![alert, state.record(&self.source.id)])?;
+        }
+        Ok(())
+    }
+
     /// Writes what is numbered and how far that is, and goes.
     fn leave(&self, batch: &mut Batch, mut state: SourceState) -> Result<(), Failure> {
         if !self.lost.load(SeqCst) && self.flush(batch, &mut state)? {
@@ -352,7 +382,10 @@ impl Sequencer<'_> {
         let mut backoff = RETRY.0;
         loop {
             match self.ctx.log.append_kept(&records) {
-                Ok(_) => return Ok(true),
+                Ok(_) => {
+                    self.ctx.boundaries.pass(Boundary::Append);
+                    return Ok(true);
+                }
                 Err(error) if error.is_transient() => {
                     tracing::warn!(source = %self.source.id, %error, "append failed, trying again");
                     Gauges::add(&self.ctx.gauges.retries, 1);

@@ -23,6 +23,9 @@ pub struct SourceState {
     /// The number of the last event, once the source is at its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u64>,
+    /// Why the source stopped before its end, and where, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// Event time of number `acked`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_time: Option<Timestamp>,

@@ -24,6 +24,8 @@ use crate::market::{
     testing::{file_source, generator_source, write},
 };
 
+mod stopped;
+
 const CONFIG: MarketConfig = MarketConfig { append_records: 7, append_age_ms: 5 };
 
 /// A log that stops the role before or after an append, or fails it.
@@ -131,7 +133,7 @@ impl Bench {
     fn with(config: EmbeddedConfig) -> Self {
         let dir = tempdir().unwrap();
         let log = EmbeddedLog::open(&dir.path().join("log"), config).unwrap();
-        let names = [TOPIC.to_owned(), "symbol-subscriptions".to_owned(), state_topic(ROLE)];
+        let names = [TOPIC.to_owned(), "symbol-subscriptions".to_owned(), "alerts.v1".to_owned(), state_topic(ROLE)];
         let topics = names.map(|name| {
             let topic = Catalogue::get().topic(&name).unwrap();
             TopicConfig {
@@ -188,7 +190,7 @@ impl Bench {
             member: "m".into(),
             gauges: Arc::new(Gauges::default()),
             boundaries: Default::default(),
-            aside: Default::default(),
+            aside: Aside::Stop,
         };
         let failure = run(&ctx, &CONFIG, &[source], &Arc::new(Progress::default())).unwrap_err().to_string();
         assert_eq!(ctx.gauges.phase(), Phase::Failed(failure.clone()));
