@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`.
-.PHONY: setup run test bench fuzz lint
+.PHONY: setup run test bench fuzz soak lint
 
 setup:
 	@sh scripts/setup.sh
@@ -20,3 +20,7 @@ bench: setup
 # Ten minutes for each target: make fuzz EACH=600
 fuzz:
 	sh fuzz/run.sh $(or $(EACH),60)
+
+# A thousand kills under load, some 30 minutes: docs/soak.md. SEED=7 KILLS=100 make soak
+soak: setup
+	sh scripts/soak.sh

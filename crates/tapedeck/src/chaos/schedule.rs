@@ -23,8 +23,18 @@ const TROUBLE_IN: u64 = 3;
 const TROUBLE_MIN_MS: u64 = 50;
 /// A slow part answers after 5 s at most: half of the deadline of a call.
 const SLOW_MAX_MS: u64 = 5_000;
-/// A boundary is passed so many times before the process ends there.
-const PASSES: u64 = 12;
+/// A boundary is passed at most so many times before the process ends there: about
+/// what it is passed in a second of load.
+const fn passes(boundary: Boundary) -> u64 {
+    match boundary {
+        Boundary::Ring => 100,
+        Boundary::Append => 60,
+        Boundary::Apply | Boundary::Commit => 30,
+        Boundary::SpoolWrite | Boundary::Redrive => 6,
+        Boundary::CatchUp => 3,
+        Boundary::DeadLetter => 2,
+    }
+}
 
 /// A kind of fault that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum)]
@@ -120,7 +130,7 @@ impl Schedule {
             Some(FaultKind::Kill) => End::Kill,
             Some(FaultKind::Boundary) => {
                 let boundary = self.boundary();
-                End::KillAt(KillAt { boundary, nth: 1 + self.rng.next_u64() % PASSES })
+                End::KillAt(KillAt { boundary, nth: 1 + self.rng.next_u64() % passes(boundary) })
             }
             // With pauses and starving alone, a life must end too.
             _ => End::Terminate,

@@ -1,0 +1,14 @@
+#!/bin/sh
+# A long rehearsal of the release build; its report goes to target/soak-report.json
+# (or REPORT), and the exit code says whether every promise was kept.
+set -eu
+
+report=${REPORT:-target/soak-report.json}
+mkdir -p "$(dirname "$report")"
+cargo build --release --quiet --bin tapedeck
+
+code=0
+target/release/tapedeck chaos --json --kills "${KILLS:-1000}" ${SEED:+--seed "$SEED"} >"$report" || code=$?
+grep -E '"(ok|seed|elapsed_s|all|written|acknowledged|accepted|stored|lost|twice|out_of_order)":' "$report" || true
+echo "report: $report"
+exit "$code"
