@@ -51,6 +51,14 @@ impl Client {
             Answer::None(why) => anyhow::bail!("{path} was not answered: {why}"),
         }
     }
+
+    /// Text that must come.
+    ///
+    /// # Errors
+    /// None came.
+    pub(crate) fn text(&self, path: &str) -> anyhow::Result<String> {
+        Ok(self.agent.get(format!("{}{path}", self.base)).call()?.body_mut().read_to_string()?)
+    }
 }
 
 fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {

@@ -4,7 +4,10 @@
 //! Not here: what they send (`load`).
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -64,8 +67,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) target: Target,
     pub(crate) stop: Stop,
-    /// Events out of a thousand that are poison.
-    pub(crate) poison_permille: u64,
+    /// Events out of a thousand that are poison, for now.
+    pub(crate) poison_permille: AtomicU64,
 }
 
 impl Shared {
@@ -121,7 +124,7 @@ impl Lane {
             let Some(client) = &client else { continue };
             let began = Instant::now();
             if open.is_empty() {
-                open = self.fresh(shared.poison_permille);
+                open = self.fresh(shared.poison_permille.load(Relaxed));
             }
             if self.send(shared, client, &open)? {
                 open.clear();

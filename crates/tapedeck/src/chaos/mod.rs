@@ -5,7 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -139,7 +139,7 @@ impl Rehearse {
             ledger: Mutex::new(ledger),
             target: Target::default(),
             stop: Stop::new(),
-            poison_permille: self.plan.poison_permille,
+            poison_permille: AtomicU64::new(self.plan.poison_permille),
         };
         let mut course = self.load(&shared, began)?;
         show::say("looking at what is left");
@@ -229,6 +229,7 @@ impl Rehearse {
             kills: Kills::of(course),
             terminations: course.terminations,
             pauses: course.pauses,
+            redrives: course.redrives,
             faults: course.faults.clone(),
             verdict: looked.verdict,
             trading: looked.trading,
@@ -265,7 +266,8 @@ struct Looked {
     trading: Option<observe::Trading>,
 }
 
-/// All boundaries that a process passes today under the load of a rehearsal.
-pub(crate) fn boundaries() -> Vec<Boundary> {
-    setup::BOUNDARIES.to_vec()
+/// The boundaries that a process passes under the load of a rehearsal.
+pub(crate) fn boundaries(poison_permille: u64) -> Vec<Boundary> {
+    let of_poison = [Boundary::DeadLetter, Boundary::Redrive];
+    Boundary::ALL.into_iter().filter(|boundary| poison_permille > 0 || !of_poison.contains(boundary)).collect()
 }

@@ -22,6 +22,8 @@ use super::{
 
 /// How long everything may take to come to rest; longer, and it never will.
 const REST: Duration = Duration::from_secs(300);
+/// What is not in the log yet.
+const WAITING: [&str; 2] = ["tapedeck_emitter_spool_records", "tapedeck_emitter_ring_bytes"];
 /// So often in a row all must be at rest: what one role has done, the next reads.
 const LOOKS_AT_REST: u32 = 4;
 const LOOK: Duration = Duration::from_millis(100);
@@ -57,7 +59,19 @@ fn unrest(client: &Client) -> Option<String> {
     if let Some(group) = lagging {
         return Some(format!("group {} is {} records behind", group["group"], group["lag_records"]));
     }
-    None
+    match client.text("/metrics") {
+        Ok(text) => waiting(&text),
+        Err(why) => Some(format!("metrics: {why:#}")),
+    }
+}
+
+/// What still waits in a ring or a spool, of a page of metrics.
+fn waiting(metrics: &str) -> Option<String> {
+    let waits = |line: &&str| {
+        let (name, value) = line.rsplit_once(' ').unwrap_or_default();
+        WAITING.iter().any(|waiting| name.starts_with(waiting)) && value.parse::<f64>().is_ok_and(|value| value > 0.0)
+    };
+    metrics.lines().find(waits).map(str::to_owned)
 }
 
 /// Reads all that is served of a run.
@@ -211,4 +225,21 @@ pub(crate) fn recorder(client: &Client) -> Option<(Ends, Ends)> {
         ends.insert(place, offset["end"].as_u64()?);
     }
     Some((next, ends))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_in_a_spool_is_found_among_the_metrics() {
+        let page = |records: u64| {
+            format!(
+                "# TYPE tapedeck_emitter_spool_records gauge\ntapedeck_role_up{{role=\"api\"}} 1\n\
+                 tapedeck_emitter_ring_bytes{{emitter=\"api\"}} 0\ntapedeck_emitter_spool_records{{emitter=\"api\"}} {records}\n"
+            )
+        };
+        assert_eq!(waiting(&page(0)), None);
+        assert!(waiting(&page(7)).unwrap().contains("spool_records"));
+    }
 }

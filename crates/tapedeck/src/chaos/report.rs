@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) kills: Kills,
     pub(crate) terminations: u64,
     pub(crate) pauses: u64,
+    /// Times that dead letters were sent again.
+    pub(crate) redrives: u64,
     pub(crate) faults: BTreeMap<String, u64>,
     #[serde(flatten)]
     pub(crate) verdict: Verdict,
@@ -98,6 +100,7 @@ impl Report {
         }
         row("SIGTERM", number(self.terminations));
         row("SIGSTOP", number(self.pauses));
+        row("redrives", number(self.redrives));
         for (fault, count) in &self.faults {
             row(fault, number(*count));
         }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
@@ -30,6 +31,11 @@ const PROBE: Duration = Duration::from_secs(2);
 /// How often recovery is looked at, and memory.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 const MEMORY_EVERY: Duration = Duration::from_millis(100);
+/// Poison where dead letters are needed at once, out of a thousand.
+const MUCH_POISON_PERMILLE: u64 = 100;
+/// How often dead letters are sent again in a life that does so, and how many.
+const REDRIVE_EVERY: Duration = Duration::from_millis(100);
+const REDRIVE: &[u8] = br#"{"all":true,"limit":50,"force":true,"reason":"rehearsal"}"#;
 /// How often a person is told how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
@@ -44,6 +50,8 @@ pub(crate) struct Course {
     pub(crate) not_reached: BTreeMap<&'static str, u64>,
     pub(crate) terminations: u64,
     pub(crate) pauses: u64,
+    /// Times that dead letters were sent again.
+    pub(crate) redrives: u64,
     /// By what the log or the store did.
     pub(crate) faults: BTreeMap<String, u64>,
     /// From the start of a process to its first served answer.
@@ -84,6 +92,7 @@ struct Life {
     promised: Vec<Name>,
     probed: Instant,
     weighed: Instant,
+    redriven: Instant,
     paused: bool,
 }
 
@@ -126,6 +135,9 @@ impl Stage<'_> {
             Started::Ended(status) => anyhow::bail!("the process did not start ({status}); {}", self.program.tail()),
         };
         if let Some(mut life) = self.serve(child, cycle)? {
+            let usual = self.plan.poison_permille;
+            let poison = if cycle.needs_poison() { usual.max(MUCH_POISON_PERMILLE) } else { usual };
+            self.shared.poison_permille.store(poison, Relaxed);
             self.shared.target.up(&life.child.url);
             let lived = self.live(&mut life, cycle);
             self.shared.target.down();
@@ -152,7 +164,8 @@ impl Stage<'_> {
         let ends = observe::recorder(&probe).map(|(_, ends)| ends);
         let promised = self.shared.ledger().book.newest_in_log();
         let now = Instant::now();
-        Ok(Some(Life { child, probe, served: now, ends, promised, probed: now, weighed: now, paused: false }))
+        let paused = false;
+        Ok(Some(Life { child, probe, served: now, ends, promised, probed: now, weighed: now, redriven: now, paused }))
     }
 
     /// Lets it work, and troubles it; false where it has ended by then.
@@ -173,6 +186,9 @@ impl Stage<'_> {
                 troubled = wanted;
             }
             self.look_at(life);
+            if cycle.redrive && self.plan.poison_permille > 0 {
+                self.redrive(life);
+            }
             std::thread::sleep(LOOK);
         }
         Ok(true)
@@ -237,6 +253,17 @@ impl Stage<'_> {
             Some(_) => {}
             // Busy, or its store is away: asked again.
             None => life.promised.push(name),
+        }
+    }
+
+    /// Has dead letters sent again, of which there may be none yet.
+    fn redrive(&mut self, life: &mut Life) {
+        if life.paused || life.redriven.elapsed() < REDRIVE_EVERY {
+            return;
+        }
+        life.redriven = Instant::now();
+        if let Answer::Came(202, _) = life.probe.post("/api/admin/dlq/replay", "application/json", REDRIVE) {
+            self.course.redrives += 1;
         }
     }
 

@@ -19,6 +19,8 @@ use super::{
 const LOAD_MS: (u64, u64) = (150, 700);
 /// One cycle in so many is also paused or starved.
 const TROUBLE_IN: u64 = 3;
+/// In one cycle of so many, dead letters are sent again.
+const REDRIVE_IN: u64 = 8;
 /// The shortest such trouble, in ms.
 const TROUBLE_MIN_MS: u64 = 50;
 /// A slow part answers after 5 s at most: half of the deadline of a call.
@@ -76,6 +78,8 @@ pub(crate) struct Cycle {
     /// From when to when, after the first served answer, and what.
     pub(crate) trouble: Option<(Duration, Duration, Trouble)>,
     pub(crate) end: End,
+    /// Dead letters are sent again meanwhile.
+    pub(crate) redrive: bool,
 }
 
 /// Cycles without end.
@@ -86,6 +90,13 @@ pub(crate) struct Schedule {
     boundaries: Vec<Boundary>,
     /// What is left of a round of all boundaries.
     round: Vec<Boundary>,
+}
+
+impl Cycle {
+    /// Whether its end needs dead letters to be written.
+    pub(crate) fn needs_poison(&self) -> bool {
+        is_at(&self.end, &[Boundary::DeadLetter, Boundary::Redrive])
+    }
 }
 
 impl Schedule {
@@ -115,7 +126,8 @@ impl Schedule {
             let lasts = self.between((TROUBLE_MIN_MS, longest.max(TROUBLE_MIN_MS)));
             (Duration::from_millis(at), Duration::from_millis(at + lasts), trouble)
         });
-        Cycle { load: Duration::from_millis(load), trouble, end }
+        let redrive = self.rng.next_u64().is_multiple_of(REDRIVE_IN) || is_at(&end, &[Boundary::Redrive]);
+        Cycle { load: Duration::from_millis(load), trouble, end, redrive }
     }
 
     fn end(&mut self) -> End {
@@ -178,7 +190,11 @@ impl Schedule {
 
 /// Whether a boundary is passed only while the log cannot be reached, or after.
 fn needs_trouble(end: &End) -> bool {
-    matches!(end, End::KillAt(KillAt { boundary: Boundary::SpoolWrite | Boundary::CatchUp, .. }))
+    is_at(end, &[Boundary::SpoolWrite, Boundary::CatchUp])
+}
+
+fn is_at(end: &End, boundaries: &[Boundary]) -> bool {
+    matches!(end, End::KillAt(at) if boundaries.contains(&at.boundary))
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! Not here: the load.
 
 use serde_json::json;
-use tapedeck_flow::Boundary;
 
 use super::load::Ack;
 use crate::config::Config;
@@ -13,8 +12,6 @@ use crate::config::Config;
 pub(super) const PAPER: &str = "CHAOS-PAPER";
 /// What the third client asks for.
 pub(super) const SECOND_PROMISE: Ack = Ack::Log;
-/// The boundaries that are passed under the load.
-pub(super) const BOUNDARIES: [Boundary; 1] = [Boundary::Append];
 
 const MARKET: &str = r#"
 [[instruments]]

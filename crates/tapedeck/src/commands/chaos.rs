@@ -59,6 +59,7 @@ fn plan(args: &ChaosArgs) -> anyhow::Result<Plan> {
     if args.rate < 20 {
         return Err(exit::input("--rate must be at least 20: four clients share it"));
     }
+    let poison_permille = permille(&args.poison)?;
     Ok(Plan {
         kills: args.kills.or(duration.is_none().then_some(KILLS)),
         duration,
@@ -66,8 +67,8 @@ fn plan(args: &ChaosArgs) -> anyhow::Result<Plan> {
         // The newest bits of a random id: any number will do.
         seed: args.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1 >> 32),
         kinds,
-        boundaries: boundaries(),
-        poison_permille: permille(&args.poison)?,
+        boundaries: boundaries(poison_permille),
+        poison_permille,
         longest_trouble: time("--trouble", &args.trouble)?,
         trading: !args.no_trading,
         keep: args.keep,
