@@ -11,14 +11,17 @@ use std::{
 
 use serde::Serialize;
 use tapedeck_contracts::{Dec, Timestamp};
-use tapedeck_flow::{Gauges, Stop};
+use tapedeck_flow::{Boundaries, Gauges, Stop};
 use tapedeck_log::{Log, LogError};
 use tapedeck_store::{AccountRow, Store, StoreError};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::{
-    admin::groups::{Courses, GroupItem},
+    admin::{
+        dlq::Dlq,
+        groups::{Courses, GroupItem},
+    },
     breaker::Breaker,
     config::{ApiConfig, WsConfig},
     cursor::Cursors,
@@ -52,6 +55,8 @@ pub struct Deps {
     pub roles: Vec<(String, Arc<Gauges>)>,
     /// When to stop.
     pub stop: Stop,
+    /// Told when a part of a redrive is done.
+    pub boundaries: Boundaries,
     /// Signs cursors: random bytes, kept in the data folder so that cursors
     /// outlive a restart.
     pub cursor_key: [u8; 32],
@@ -97,6 +102,8 @@ pub(crate) struct App {
     pub(crate) rate: Mutex<RateLimit>,
     pub(crate) requests: Semaphore,
     pub(crate) sockets: Arc<Semaphore>,
+    pub(crate) dlq: Dlq,
+    pub(crate) stop: Stop,
     /// When this process began to serve: the clock of rates.
     pub(crate) started: Instant,
     pub(crate) courses: Mutex<Courses>,
@@ -120,6 +127,8 @@ impl App {
             rate: Mutex::new(RateLimit::new(api.rate_limit_per_s, api.rate_limit_burst)),
             requests: Semaphore::new(api.max_concurrent),
             sockets: Arc::new(Semaphore::new(ws.max_clients)),
+            dlq: Dlq::new(deps.boundaries),
+            stop: deps.stop,
             started: Instant::now(),
             courses: Mutex::default(),
             groups: tokio::sync::Mutex::default(),

@@ -3,6 +3,8 @@
 //!
 //! Not here: the filters.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -13,6 +15,8 @@ use crate::problem::Problem;
 
 /// First byte; another form of cursor takes another number.
 const VERSION: u8 = 1;
+/// The same, of a cursor of positions.
+const VERSION_POSITIONS: u8 = 2;
 /// Version, time, partition, offset.
 const PLACE_BYTES: usize = 1 + 8 + 4 + 8;
 /// Half of SHA-256: nobody guesses 128 bits, and URLs stay short.
@@ -41,14 +45,35 @@ impl Cursors {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
+    /// The cursor of a list that goes on in several partitions, each by its number
+    /// and an offset.
+    pub(crate) fn write_positions(&self, filters: &str, positions: &BTreeMap<u32, u64>) -> String {
+        let mut bytes = vec![VERSION_POSITIONS];
+        for (partition, offset) in positions {
+            bytes.extend(partition.to_be_bytes());
+            bytes.extend(offset.to_be_bytes());
+        }
+        let tag = self.mac(filters, &bytes).finalize().into_bytes();
+        bytes.extend(&tag[..TAG_BYTES]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The positions of such a cursor.
+    pub(crate) fn read_positions(&self, filters: &str, text: &str) -> Result<BTreeMap<u32, u64>, Problem> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
+        let at = bytes.len().checked_sub(TAG_BYTES).ok_or_else(wrong)?;
+        let (positions, tag) = bytes.split_at(at);
+        self.mac(filters, positions).verify_truncated_left(tag).map_err(|_| wrong())?;
+        let Some((&VERSION_POSITIONS, positions)) = positions.split_first() else { return Err(wrong()) };
+        let position = |bytes: &[u8]| {
+            let (partition, offset) = bytes.split_first_chunk::<4>()?;
+            Some((u32::from_be_bytes(*partition), u64::from_be_bytes(offset.try_into().ok()?)))
+        };
+        positions.chunks(12).map(position).collect::<Option<_>>().ok_or_else(wrong)
+    }
+
     /// The row that a cursor lies after.
     pub(crate) fn read(&self, filters: &str, text: &str) -> Result<PageKey, Problem> {
-        let wrong = || {
-            Problem::bad(
-                "cursor",
-                "not a cursor of these filters; begin again without one, or keep the filters as they were",
-            )
-        };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
         let (place, tag) = bytes.split_at_checked(PLACE_BYTES).ok_or_else(wrong)?;
         if place[0] != VERSION || tag.len() != TAG_BYTES {
@@ -73,6 +98,10 @@ impl Cursors {
     }
 }
 
+fn wrong() -> Problem {
+    Problem::bad("cursor", "not a cursor of these filters; begin again without one, or keep the filters as they were")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +114,18 @@ mod tests {
         let cursors = Cursors::new([7; 32]);
         let text = cursors.write("fills?account=A", PLACE);
         assert_eq!(cursors.read("fills?account=A", &text).unwrap(), PLACE);
+    }
+
+    #[test]
+    fn a_cursor_of_positions_leads_back_to_them_and_no_other_is_taken() {
+        let cursors = Cursors::new([7; 32]);
+        for positions in [BTreeMap::new(), BTreeMap::from([(0, 7), (91, u64::MAX)])] {
+            let text = cursors.write_positions("dlq", &positions);
+            assert_eq!(cursors.read_positions("dlq", &text).unwrap(), positions);
+            assert!(cursors.read_positions("dlq?topic=t", &text).is_err() && cursors.read("dlq", &text).is_err());
+        }
+        assert!(cursors.read_positions("f", &cursors.write("f", PLACE)).is_err());
+        assert!(cursors.read_positions("f", "").is_err());
     }
 
     #[test]

@@ -134,6 +134,8 @@ figures! {
     lag_clear("group_lag_clear_in_seconds"): Family<GroupTopic, Gauge<f64, AtomicU64>> = Family::default(),
     /// Bytes of records kept, by topic.
     log_bytes("log_bytes"): Family<Topic, Gauge> = Family::default(),
+    /// Dead letters that were neither redriven nor purged, by the topic of their records.
+    dlq_depth("dlq_depth"): Family<Topic, Gauge> = Family::default(),
     /// Equity of an account, in its currency.
     equity("account_equity"): Family<Account, Gauge<f64, AtomicU64>> = Family::default(),
     /// Fall of an account from its peak of the day, in percent.

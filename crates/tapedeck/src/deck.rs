@@ -235,6 +235,7 @@ impl Deck {
         let deps = Deps {
             log: Arc::clone(&self.log),
             store: Arc::clone(&self.store),
+            boundaries: self.boundaries.clone(),
             instruments: config.instruments.iter().map(|instrument| instrument_info(instrument, config)).collect(),
             roles: self.running.iter().map(|r| (r.role.name().to_owned(), Arc::clone(&r.gauges))).collect(),
             cursor_key: self.folder.cursor_key()?,

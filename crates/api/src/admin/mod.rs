@@ -1,8 +1,9 @@
 //! What the command line can do, for when another process holds the data folder:
-//! topics, groups, records, roles.
+//! topics, groups, records, roles, dead letters.
 //!
-//! Not here: dead letters.
+//! Not here: what is asked about trading.
 
+pub(crate) mod dlq;
 pub(crate) mod groups;
 mod place;
 pub(crate) mod records;

@@ -251,7 +251,8 @@ fn item(record: &LogRecord) -> RecordItem {
     }
 }
 
-fn text(bytes: &[u8]) -> (String, Option<&'static str>) {
+/// Bytes as text, or as base64 with the word that says so.
+pub(crate) fn text(bytes: &[u8]) -> (String, Option<&'static str>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
         Err(_) => (STANDARD.encode(bytes), Some("base64")),

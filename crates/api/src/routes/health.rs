@@ -17,7 +17,7 @@ use tapedeck_log::TopicPartition;
 use utoipa::ToSchema;
 
 use crate::{
-    admin::groups,
+    admin::{dlq, groups},
     app::App,
     metrics::{Account, GroupTopic, Topic},
     outlook::Trend,
@@ -99,7 +99,17 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 async fn log_figures(app: &Arc<App>) {
-    if let Ok(topics) = app.log(|log| log.topics()).await {
+    let register = app.dlq.register();
+    let read = app.log(move |log| {
+        let topics = log.topics()?;
+        let depth = dlq::depth(&register, log.as_ref(), &topics);
+        Ok((topics, depth))
+    });
+    if let Ok((topics, depth)) = read.await {
+        for (topic, open) in depth.unwrap_or_default() {
+            let shown = app.metrics.dlq_depth.get_or_create(&Topic { topic });
+            shown.set(i64::try_from(open).unwrap_or(i64::MAX));
+        }
         for topic in topics {
             let bytes: u64 = topic.partitions.iter().map(|partition| partition.bytes).sum();
             let label = Topic { topic: topic.config.name.to_string() };

@@ -7,6 +7,7 @@
 mod admin;
 mod answers;
 mod commands;
+mod dlq;
 mod posting;
 mod refusals;
 mod serving;

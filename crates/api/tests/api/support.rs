@@ -80,6 +80,7 @@ pub(crate) fn deps(folder: &Path, log: Arc<EmbeddedLog>) -> Deps {
         }],
         roles: vec![("recorder".into(), Arc::new(Gauges::default()))],
         stop: Stop::new(),
+        boundaries: Default::default(),
         cursor_key: [7; 32],
     }
 }

@@ -30,4 +30,4 @@ pub use recent::Recent;
 pub use register::{Closed, Entry, Register, Status};
 pub use report::{Refusal, Report, Sample};
 pub use run::{Action, Ended, MAX_REFUSALS, Order, Redriver, SEAT};
-pub use scan::{Forward, Found, Newest, Part, Scanned, letter_at, parts};
+pub use scan::{Forward, Found, Newest, Part, Scanned, ids_within, letter_at, parts};

@@ -8,13 +8,17 @@ use std::{ops::ControlFlow, time::Duration};
 use tapedeck_contracts::{catalogue::origin_of_dlq, headers::Place};
 use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicInfo, TopicPartition};
 
-use super::LetterId;
+use super::{LetterId, Recent};
 use crate::{DeadLetter, Failure};
 
 /// One read: some MB, so that bodies at the size limit are a few at a time.
 const READ: PollLimits = PollLimits { max_records: 1_000, max_bytes: 4 << 20, timeout: Duration::from_millis(100) };
 /// Reads in a row that bring nothing although records should be there.
 const EMPTY_READS: u32 = 50;
+/// How near two copies of a dead letter lie: within a batch of its reader.
+const NEAR_RECORDS: usize = 8_192;
+/// The same in bytes, where bodies are large.
+const NEAR_BYTES: usize = 16 << 20;
 /// Read backwards at a time, of each partition; kept without their bodies.
 const BLOCK: u64 = 64;
 
@@ -73,6 +77,25 @@ pub fn parts(topics: &[TopicInfo], origin: Option<&str>) -> Vec<Part> {
         .collect();
     parts.sort_by(|a, b| a.place.cmp(&b.place));
     parts
+}
+
+/// Remembers the ids that lie in a part, up to 16 MiB of it: a dead letter that was
+/// written twice lies near its other copy.
+///
+/// # Errors
+/// Those of the log.
+pub fn ids_within(log: &dyn Log, part: &Part, recent: &mut Recent) -> Result<(), Failure> {
+    let (mut records, mut bytes) = (0, 0);
+    let _ = read(log, part, READ, &mut |record| {
+        records += 1;
+        bytes += record.value.as_ref().map_or(0, bytes::Bytes::len);
+        if let Scanned::Letter(found) = Scanned::of(record) {
+            recent.insert(found.id);
+        }
+        let enough = records >= NEAR_RECORDS || bytes >= NEAR_BYTES;
+        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(())
 }
 
 /// The dead letter at a place; none where nothing (any more) lies there.
