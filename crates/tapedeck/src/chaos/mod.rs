@@ -200,7 +200,7 @@ impl Rehearse {
         };
         let client = Client::new(&child.url, ASK);
         // What does not come to rest is a problem, and what is served is compared all the same.
-        if let Err(why) = observe::settle(&client, &self.stop) {
+        if let Err(why) = observe::settle(&client) {
             course.problems.push(format!("{why:#}"));
         }
         let verdict = Verdict::of(book, &observe::seen(&client, &self.run)?);

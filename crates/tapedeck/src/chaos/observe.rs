@@ -12,7 +12,6 @@ use anyhow::Context as _;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
-use tapedeck_flow::Stop;
 
 use super::{
     client::{Answer, Client},
@@ -32,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// It does not come to rest; names what lags.
-pub(crate) fn settle(client: &Client, stop: &Stop) -> anyhow::Result<()> {
+pub(crate) fn settle(client: &Client) -> anyhow::Result<()> {
     let began = Instant::now();
     let (mut at_rest, mut why) = (0, String::new());
     while at_rest < LOOKS_AT_REST {
@@ -41,7 +40,7 @@ pub(crate) fn settle(client: &Client, stop: &Stop) -> anyhow::Result<()> {
             Some(found) => (at_rest, why) = (0, found),
         }
         anyhow::ensure!(began.elapsed() < REST, "not at rest after {REST:?}: {why}");
-        anyhow::ensure!(!stop.wait(LOOK), "asked to stop before the end");
+        std::thread::sleep(LOOK);
     }
     Ok(())
 }

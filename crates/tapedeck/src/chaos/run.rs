@@ -25,7 +25,7 @@ use crate::{cli::Role, show};
 
 /// How long past its load a process may live that is to end at a boundary; then
 /// it is killed where it stands, and counted as not reached.
-const SEEK: Duration = Duration::from_millis(1_500);
+const SEEK: Duration = Duration::from_secs(5);
 /// A probe that a busy process may take.
 const PROBE: Duration = Duration::from_secs(2);
 /// How often recovery is looked at, and memory.

@@ -115,19 +115,34 @@ impl Schedule {
     pub(crate) fn cycle(&mut self) -> Cycle {
         let end = self.end();
         let load = self.between(LOAD_MS);
-        let troubled = self.rng.next_u64().is_multiple_of(TROUBLE_IN);
-        let trouble = self.trouble(&end).filter(|_| troubled || needs_trouble(&end)).map(|trouble| {
-            let at = match end {
-                // What must be full or gone for its boundary, is so from the start.
-                _ if needs_trouble(&end) => 0,
-                _ => self.between((0, load)),
+        let trouble = self.troubled(&end).then(|| self.trouble(&end)).flatten().map(|trouble| {
+            let (at, longest) = match needs_trouble(&end) {
+                // What must be gone for its boundary, is so from the start.
+                true => (0, load),
+                false => (self.between((0, load)), self.longest_trouble_ms),
             };
-            let longest = if needs_trouble(&end) { load } else { self.longest_trouble_ms };
-            let lasts = self.between((TROUBLE_MIN_MS, longest.max(TROUBLE_MIN_MS)));
+            let lasts = self.between((TROUBLE_MIN_MS, longest));
             (Duration::from_millis(at), Duration::from_millis(at + lasts), trouble)
         });
+        let mut load = Duration::from_millis(load);
+        // Every other end waits for the end of the trouble, the others may meet it.
+        if let Some((_, to, _)) = trouble
+            && (self.rng.next_u64().is_multiple_of(2) || self.only_troubles())
+        {
+            load += to;
+        }
         let redrive = self.rng.next_u64().is_multiple_of(REDRIVE_IN) || is_at(&end, &[Boundary::Redrive]);
-        Cycle { load: Duration::from_millis(load), trouble, end, redrive }
+        Cycle { load, trouble, end, redrive }
+    }
+
+    /// Whether this cycle is troubled on its way.
+    fn troubled(&mut self, end: &End) -> bool {
+        self.rng.next_u64().is_multiple_of(TROUBLE_IN) || needs_trouble(end) || self.only_troubles()
+    }
+
+    /// Whether no end of the process was asked for.
+    fn only_troubles(&self) -> bool {
+        !self.kinds.iter().any(|kind| matches!(kind, FaultKind::Kill | FaultKind::Boundary | FaultKind::Term))
     }
 
     fn end(&mut self) -> End {
@@ -241,7 +256,8 @@ mod tests {
         }
         for cycle in cycles(5, &[FaultKind::Pause], 200) {
             assert_eq!(cycle.end, End::Terminate);
-            assert!(cycle.trouble.is_none_or(|(.., trouble)| trouble == Trouble::Pause));
+            // It is let go on before the end.
+            assert!(cycle.trouble.is_some_and(|(_, to, trouble)| trouble == Trouble::Pause && to < cycle.load));
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn run(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let plan = plan(args)?;
-    if args.verify.is_some() && data.is_none() {
+    if args.verify.is_some() && !data.as_ref().is_some_and(|data| data.is_dir()) {
         return Err(exit::input("--verify needs the folder that the ledger is of: name it with --data"));
     }
     let stop = Stop::new();
@@ -36,7 +36,7 @@ pub(super) fn run(
     if args.verify.is_none() {
         show::say(&format!("seed {}", plan.seed));
     }
-    let rehearse = Rehearse::new(plan, config, data, hidden, stop)?;
+    let rehearse = Rehearse::new(plan, config, data, hidden, stop.clone())?;
     let report = match &args.verify {
         Some(ledger) => rehearse.verify(ledger)?,
         None => rehearse.perform()?,
@@ -46,7 +46,12 @@ pub(super) fn run(
     } else {
         report.print();
     }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (report.ok, stop.requested()) {
+        (true, false) => ExitCode::SUCCESS,
+        // All is well so far, and it is less than was asked for.
+        (true, true) => ExitCode::from(exit::INTERRUPTED),
+        (false, _) => ExitCode::FAILURE,
+    })
 }
 
 fn plan(args: &ChaosArgs) -> anyhow::Result<Plan> {
