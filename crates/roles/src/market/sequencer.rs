@@ -384,10 +384,14 @@ impl Sequencer<'_> {
             match self.ctx.log.append_kept(&records) {
                 Ok(_) => {
                     self.ctx.boundaries.pass(Boundary::Append);
+                    if backoff > RETRY.0 {
+                        self.ctx.gauges.set_phase(Phase::Running);
+                    }
                     return Ok(true);
                 }
                 Err(error) if error.is_transient() => {
                     tracing::warn!(source = %self.source.id, %error, "append failed, trying again");
+                    self.ctx.gauges.set_phase(Phase::Retrying(error.to_string()));
                     Gauges::add(&self.ctx.gauges.retries, 1);
                     if self.clock.wait(self.stop, backoff) {
                         return Ok(false);

@@ -18,6 +18,8 @@ use std::{
 
 use serde_json::Value;
 
+pub mod outage;
+
 /// Nothing here takes so long unless it hangs; then the test must end, and say so.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -89,10 +91,16 @@ pub struct Deck {
 impl Deck {
     /// Starts the program and waits for the address it prints.
     pub fn start(args: &[&str]) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    /// The same with variables of its environment.
+    pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut all = vec!["--json"];
         all.extend(args);
         let mut child = tapedeck(&all)
             .env("TAPEDECK_API_LISTEN", "127.0.0.1:0")
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -112,9 +120,19 @@ impl Deck {
 
     /// Starts it, and closes the other end of its stderr.
     pub fn start_unheard(args: &[&str]) -> Self {
-        let mut deck = Self::start(args);
-        deck.child.as_mut().and_then(|child| child.stderr.take());
-        deck
+        Self::start(args).unheard()
+    }
+
+    /// Closes the other end of its stderr: a deck that has much to say would
+    /// wait for a reader.
+    pub fn unheard(mut self) -> Self {
+        self.child.as_mut().and_then(|child| child.stderr.take());
+        self
+    }
+
+    /// The process, of one that is not ended.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     pub fn get(&self, path: &str) -> Value {
