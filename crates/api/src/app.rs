@@ -11,7 +11,10 @@ use std::{
 
 use serde::Serialize;
 use tapedeck_contracts::{Dec, Timestamp};
-use tapedeck_flow::{Boundaries, Gauges, Stop};
+use tapedeck_flow::{
+    Boundaries, Gauges, Stop,
+    emitter::{EmitterStats, Producer},
+};
 use tapedeck_log::{Log, LogError};
 use tapedeck_store::{AccountRow, Store, StoreError};
 use tokio::sync::Semaphore;
@@ -37,8 +40,12 @@ use crate::{
 const STORE_CALLS: usize = 4;
 /// Calls of the log at a time: short reads, and appends that share one commit.
 const LOG_CALLS: usize = 16;
+/// Calls of the emitter at a time. They have places of their own, since those of
+/// the log are all taken when it does not answer, which is when these are needed;
+/// more than two would only wait for the producer.
+const EMIT_CALLS: usize = 2;
 /// Threads that may block: one for each call, and a few for probes.
-pub(crate) const BLOCKING_THREADS: usize = STORE_CALLS + LOG_CALLS + 8;
+pub(crate) const BLOCKING_THREADS: usize = STORE_CALLS + LOG_CALLS + EMIT_CALLS + 8;
 /// How long the list of accounts is believed: new accounts are rare, and one
 /// that is not in the list is looked for at once.
 const ACCOUNTS_FOR: Duration = Duration::from_secs(1);
@@ -53,6 +60,11 @@ pub struct Deps {
     pub instruments: Vec<InstrumentInfo>,
     /// The roles of this process, by name.
     pub roles: Vec<(String, Arc<Gauges>)>,
+    /// What events go through that do not wait for the log; none where this process
+    /// emits nothing.
+    pub producer: Option<Producer>,
+    /// How the emitters of this process stand, by name.
+    pub emitters: Vec<(String, Arc<EmitterStats>)>,
     /// When to stop.
     pub stop: Stop,
     /// Told when a part of a redrive is done.
@@ -94,6 +106,7 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) instruments: Vec<InstrumentInfo>,
     pub(crate) roles: Vec<(String, Arc<Gauges>)>,
+    pub(crate) emitters: Vec<(String, Arc<EmitterStats>)>,
     pub(crate) cursors: Cursors,
     pub(crate) api: ApiConfig,
     pub(crate) ws: WsConfig,
@@ -111,6 +124,10 @@ pub(crate) struct App {
     pub(crate) groups: tokio::sync::Mutex<Option<(Instant, Arc<Vec<GroupItem>>)>>,
     store_calls: Arc<Semaphore>,
     log_calls: Arc<Semaphore>,
+    emit_calls: Arc<Semaphore>,
+    /// One for all threads: an event takes a microsecond, and one ring keeps the
+    /// order of a client whichever thread serves it.
+    producer: Option<Arc<Mutex<Producer>>>,
     breaker: Arc<Mutex<Breaker>>,
     accounts: Mutex<Option<(Instant, Arc<Vec<AccountRow>>)>>,
 }
@@ -123,6 +140,9 @@ impl App {
             store: deps.store,
             instruments: deps.instruments,
             roles: deps.roles,
+            emitters: deps.emitters,
+            producer: deps.producer.map(|producer| Arc::new(Mutex::new(producer))),
+            emit_calls: Arc::new(Semaphore::new(EMIT_CALLS)),
             metrics: Metrics::new(),
             rate: Mutex::new(RateLimit::new(api.rate_limit_per_s, api.rate_limit_burst)),
             requests: Semaphore::new(api.max_concurrent),
@@ -179,6 +199,23 @@ impl App {
             call(&log)
         });
         Ok(done.await.map_err(|error| Problem::internal(&error.to_string()))??)
+    }
+
+    /// Emits on a thread that may block.
+    pub(crate) async fn emit<T, F>(&self, call: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Mutex<Producer>) -> Result<T, Problem> + Send + 'static,
+    {
+        let Some(producer) = self.producer.clone() else {
+            return Err(Problem::unavailable("this process emits nothing; leave `ack` out, or run `tapedeck up`", 1));
+        };
+        let permit = Arc::clone(&self.emit_calls).acquire_owned().await.expect("never closed");
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            call(&producer)
+        });
+        done.await.map_err(|error| Problem::internal(&error.to_string()))?
     }
 
     /// Whether the breaker of the store refuses calls.

@@ -17,7 +17,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use tapedeck_flow::{Gauges, Phase};
+use tapedeck_flow::{Gauges, Phase, emitter::EmitterStats};
 
 use crate::app::lock;
 
@@ -38,6 +38,12 @@ pub(crate) struct Route {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Role {
     role: String,
+}
+
+/// Emitter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Emitter {
+    emitter: String,
 }
 
 /// Group and topic.
@@ -124,8 +130,52 @@ figures! {
     role_late("role_late_signals"): Family<Role, Counter> = Family::default(),
     /// Numbers of the sequencer that never came.
     role_gaps("role_sequence_gaps"): Family<Role, Counter> = Family::default(),
+    /// Dead letters that a role wrote.
+    role_dead_letters("role_dead_letters"): Family<Role, Counter> = Family::default(),
+    /// Records that a role left out because they were sent again for another group.
+    role_redriven_skipped("role_redriven_skipped"): Family<Role, Counter> = Family::default(),
+    /// Tries of single records after a failure that was theirs.
+    role_record_retries("role_record_retries"): Family<Role, Counter> = Family::default(),
+    /// Offsets that retention took from the log before a role read them.
+    role_missed("role_missed_offsets"): Family<Role, Counter> = Family::default(),
+    /// Bytes that a role holds of what it read and has not made visible yet.
+    role_in_flight("role_in_flight_bytes"): Family<Role, Gauge> = Family::default(),
+    /// Age of the oldest record that a role read and has not settled yet; 0 where there is none.
+    role_oldest("role_oldest_unsettled_seconds"): Family<Role, Gauge<f64, AtomicU64>> = Family::default(),
+    /// Partitions that a role has paused.
+    role_paused("role_paused_partitions"): Family<Role, Gauge> = Family::default(),
     /// Time that a role's last batch took from decode to visible.
     role_batch("role_batch_seconds"): Family<Role, Gauge<f64, AtomicU64>> = Family::default(),
+    /// Breaker of an emitter: 0 closed, 1 open, 2 trying one send.
+    emitter_breaker("emitter_breaker_state"): Family<Emitter, Gauge> = Family::default(),
+    /// Records that wait in the spool of an emitter.
+    emitter_spool_records("emitter_spool_records"): Family<Emitter, Gauge> = Family::default(),
+    /// Bytes on disk of the spool of an emitter.
+    emitter_spool_bytes("emitter_spool_bytes"): Family<Emitter, Gauge> = Family::default(),
+    /// Bytes that wait in the rings of an emitter.
+    emitter_ring_bytes("emitter_ring_bytes"): Family<Emitter, Gauge> = Family::default(),
+    /// Sends of an emitter that failed since one worked.
+    emitter_failures("emitter_consecutive_send_failures"): Family<Emitter, Gauge> = Family::default(),
+    /// Files of an earlier process that an emitter set aside unsent.
+    emitter_kept_files("emitter_kept_files"): Family<Emitter, Gauge> = Family::default(),
+    /// Records that an emitter took from the program.
+    emitter_emitted("emitter_emitted_records"): Family<Emitter, Counter> = Family::default(),
+    /// Records of an emitter that are durable in the log.
+    emitter_sent("emitter_sent_records"): Family<Emitter, Counter> = Family::default(),
+    /// Records that their source gave up because ring and spool of an emitter were full.
+    emitter_dropped("emitter_dropped_records"): Family<Emitter, Counter> = Family::default(),
+    /// Records of an emitter that the log refused for good.
+    emitter_refused("emitter_refused_records"): Family<Emitter, Counter> = Family::default(),
+    /// Times that an emitter did not take an event because ring and spool were full.
+    emitter_full("emitter_full"): Family<Emitter, Counter> = Family::default(),
+    /// Records of an earlier process left out, because their cause is handled again.
+    emitter_left_out("emitter_left_out_records"): Family<Emitter, Counter> = Family::default(),
+    /// Damaged or unfinished records that an emitter found.
+    emitter_torn("emitter_torn_records"): Family<Emitter, Counter> = Family::default(),
+    /// Calls of an emitter to the log.
+    emitter_sends("emitter_sends"): Family<Emitter, Counter> = Family::default(),
+    /// Calls of an emitter to the log that failed.
+    emitter_send_failures("emitter_send_failures"): Family<Emitter, Counter> = Family::default(),
     /// Records that a group has not taken yet, by topic.
     lag_records("group_lag_records"): Family<GroupTopic, Gauge> = Family::default(),
     /// Age of the oldest record that a group has not taken yet, by topic.
@@ -160,8 +210,8 @@ impl Metrics {
         self.durations.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
     }
 
-    /// Takes over what the roles say of themselves.
-    pub(crate) fn roles(&self, roles: &[(String, Arc<Gauges>)]) {
+    /// Takes over what the roles say of themselves; `now_ms` is in ms since the epoch.
+    pub(crate) fn roles(&self, roles: &[(String, Arc<Gauges>)], now_ms: i64) {
         for (name, gauges) in roles {
             let role = Role { role: name.clone() };
             let up = matches!(gauges.phase(), Phase::Running | Phase::Standby);
@@ -171,16 +221,48 @@ impl Metrics {
                 (&self.role_batches, &gauges.batches),
                 (&self.role_duplicates, &gauges.duplicates),
                 (&self.role_poison, &gauges.poison),
+                (&self.role_dead_letters, &gauges.dead_letters),
+                (&self.role_redriven_skipped, &gauges.redriven_skipped),
                 (&self.role_retries, &gauges.retries),
+                (&self.role_record_retries, &gauges.record_retries),
                 (&self.role_late, &gauges.late),
                 (&self.role_gaps, &gauges.gaps),
+                (&self.role_missed, &gauges.missed),
             ];
-            for (family, counter) in counters {
-                let shown = family.get_or_create(&role);
-                shown.inc_by(counter.load(Relaxed).saturating_sub(shown.get()));
-            }
+            counters.into_iter().for_each(|(family, counter)| raise(&family.get_or_create(&role), counter));
+            show(&self.role_in_flight.get_or_create(&role), &gauges.in_flight_bytes);
+            show(&self.role_paused.get_or_create(&role), &gauges.paused);
+            self.role_oldest.get_or_create(&role).set(oldest_unsettled_seconds(gauges, now_ms));
             #[expect(clippy::cast_precision_loss, reason = "a batch takes less than 285 years")]
             self.role_batch.get_or_create(&role).set(gauges.batch_us.load(Relaxed) as f64 / 1e6);
+        }
+    }
+
+    /// Takes over what the emitters say of themselves.
+    pub(crate) fn emitters(&self, emitters: &[(String, Arc<EmitterStats>)]) {
+        for (name, stats) in emitters {
+            let emitter = Emitter { emitter: name.clone() };
+            let gauges = [
+                (&self.emitter_breaker, &stats.breaker),
+                (&self.emitter_spool_records, &stats.spooled_records),
+                (&self.emitter_spool_bytes, &stats.spooled_bytes),
+                (&self.emitter_ring_bytes, &stats.ring_bytes),
+                (&self.emitter_failures, &stats.send_failures_in_row),
+                (&self.emitter_kept_files, &stats.kept_files),
+            ];
+            gauges.into_iter().for_each(|(family, gauge)| show(&family.get_or_create(&emitter), gauge));
+            let counters = [
+                (&self.emitter_emitted, &stats.emitted),
+                (&self.emitter_sent, &stats.sent),
+                (&self.emitter_dropped, &stats.dropped),
+                (&self.emitter_refused, &stats.refused),
+                (&self.emitter_torn, &stats.torn),
+                (&self.emitter_sends, &stats.sends),
+                (&self.emitter_send_failures, &stats.send_failures),
+                (&self.emitter_full, &stats.full),
+                (&self.emitter_left_out, &stats.left_out),
+            ];
+            counters.into_iter().for_each(|(family, counter)| raise(&family.get_or_create(&emitter), counter));
         }
     }
 
@@ -190,6 +272,26 @@ impl Metrics {
         encode(&mut text, &lock(&self.registry)).expect("text takes all");
         text
     }
+}
+
+/// Brings a counter up to what was counted elsewhere.
+fn raise(shown: &Counter, counted: &AtomicU64) {
+    shown.inc_by(counted.load(Relaxed).saturating_sub(shown.get()));
+}
+
+fn show(shown: &Gauge, value: &AtomicU64) {
+    shown.set(i64::try_from(value.load(Relaxed)).unwrap_or(i64::MAX));
+}
+
+/// Age of the oldest record that a role read and has not settled; 0 where there is none.
+pub(crate) fn oldest_unsettled_seconds(gauges: &Gauges, now_ms: i64) -> f64 {
+    let oldest_ms = i64::try_from(gauges.oldest_unsettled_ms.load(Relaxed)).unwrap_or(i64::MAX);
+    if oldest_ms == 0 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "an age in ms is far below 2^52")]
+    let age_ms = now_ms.saturating_sub(oldest_ms).max(0) as f64;
+    age_ms / 1e3
 }
 
 #[cfg(test)]

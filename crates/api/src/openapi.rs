@@ -44,6 +44,7 @@ use crate::{admin, ess, events, problem, routes, ws};
         admin::dlq::jobs::dlq_job,
         admin::dlq::jobs::dlq_job_cancel,
         admin::roles::roles,
+        admin::emitter::emitter,
         routes::health::live,
         routes::health::ready,
         routes::health::metrics,

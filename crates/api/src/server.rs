@@ -224,6 +224,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/admin/dlq/jobs", get(admin::dlq::jobs::dlq_jobs))
         .route("/api/admin/dlq/jobs/{id}", get(admin::dlq::jobs::dlq_job).delete(admin::dlq::jobs::dlq_job_cancel))
         .route("/api/admin/roles", get(admin::roles::roles))
+        .route("/api/admin/emitter", get(admin::emitter::emitter))
         .route("/ws/alerts", get(ws::socket::alerts))
         .fallback(layers::no_such_path)
         .method_not_allowed_fallback(layers::no_such_method)

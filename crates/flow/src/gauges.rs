@@ -39,8 +39,14 @@ pub struct Gauges {
     pub duplicates: AtomicU64,
     /// Records that could not be decoded or handled.
     pub poison: AtomicU64,
+    /// Dead letters that are durable.
+    pub dead_letters: AtomicU64,
+    /// Records left out because they were sent again for another group.
+    pub redriven_skipped: AtomicU64,
     /// Tries after a transient failure.
     pub retries: AtomicU64,
+    /// Tries of single records after a failure that was theirs.
+    pub record_retries: AtomicU64,
     /// Signals that came after their market event was passed.
     pub late: AtomicU64,
     /// Numbers of the sequencer that never came.
@@ -51,6 +57,14 @@ pub struct Gauges {
     pub batch_us: AtomicU64,
     /// The newest number of the sequencer that was handled; moves both ways.
     pub last_seq: AtomicU64,
+    /// Memory held by what was read and is not visible yet, about; moves both ways.
+    pub in_flight_bytes: AtomicU64,
+    /// When the oldest record was written that was read and is not settled yet, in
+    /// ms since the epoch; 0 where there is none; moves both ways.
+    pub oldest_unsettled_ms: AtomicU64,
+    /// Partitions that are paused, because a record of theirs is tried alone, or
+    /// its dead letter cannot be written, or the memory is used; moves both ways.
+    pub paused: AtomicU64,
     phase: Mutex<Phase>,
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tapedeck_flow::{Aside, Boundaries, Gauges, Stop};
+use tapedeck_flow::{Aside, Boundaries, Gauges, Stop, emitter::Emitter};
 use tapedeck_log::Log;
 
 /// What a role's thread works with.
@@ -22,4 +22,7 @@ pub struct Context {
     pub boundaries: Boundaries,
     /// What becomes of a record that can never be handled.
     pub aside: Aside,
+    /// What the role emits through; none where its events go in a step with its
+    /// offsets.
+    pub emitter: Option<Arc<Emitter>>,
 }

@@ -58,6 +58,7 @@ impl Running {
             gauges: Arc::clone(&gauges),
             boundaries: Default::default(),
             aside: Default::default(),
+            emitter: None,
         };
         let store = Arc::clone(store);
         let config = DeliveryConfig { batch_max_age_ms: 5, ..DeliveryConfig::default() };

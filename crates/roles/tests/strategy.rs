@@ -79,6 +79,7 @@ impl Tape {
             gauges: Arc::clone(&gauges),
             boundaries: Default::default(),
             aside: Default::default(),
+            emitter: None,
         };
         let config = DeliveryConfig { batch_max_age_ms: 2, ..DeliveryConfig::default() };
         let role = thread::spawn(move || shell::run(ctx, strategies(), config));

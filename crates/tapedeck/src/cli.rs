@@ -228,7 +228,7 @@ pub(crate) enum GroupsCommand {
     },
     /// How far groups are behind, in records and seconds, and when that will be gone
     #[command(
-        after_help = "The rates are those of the last half minute, as the process saw them that holds the folder; so is the time until the lag is gone. What is counted per role (retries) is known only where the role runs in that process.\n\nExamples:\n  tapedeck groups lag\n  tapedeck groups lag tapedeck.recorder --json"
+        after_help = "The rates are those of the last half minute, as the process saw them that holds the folder; so is the time until the lag is gone. OLDEST S is the age of the oldest record that is not settled. Retries and dead letters are those since the role started, and known where it runs in that process.\n\nExamples:\n  tapedeck groups lag\n  tapedeck groups lag tapedeck.recorder --json"
     )]
     Lag {
         /// One group; all where absent

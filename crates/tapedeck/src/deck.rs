@@ -14,7 +14,11 @@ use std::{
 
 use anyhow::Context as _;
 use tapedeck_api::{Deps, Server};
-use tapedeck_flow::{Aside, Boundaries, Failure, Gauges, Phase, Stop, topics};
+use tapedeck_flow::{
+    Aside, Boundaries, Failure, Gauges, Phase, Stop,
+    emitter::{Emitter, Producer},
+    topics,
+};
 use tapedeck_log::{
     Log,
     embedded::{EmbeddedConfig, EmbeddedLog},
@@ -29,6 +33,7 @@ use crate::{
     chaos::rehearsal::Rehearsal,
     cli::Role,
     config::{Compression, Config},
+    emitters::{self, Emitters},
     exit,
 };
 
@@ -151,6 +156,7 @@ pub(crate) struct Deck {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stop: Stop,
     boundaries: Boundaries,
+    emitters: Emitters,
     running: Vec<Running>,
     server: Option<Server>,
     // Last, so that the folder is given back when all else is closed.
@@ -201,7 +207,16 @@ impl Deck {
         }
         log.create_topics(&topics).map_err(exit::folder)?;
         let (log, store, boundaries) = (rehearsal.log(log), rehearsal.store(store), rehearsal.boundaries());
-        Ok(Self { log, store, stop, boundaries, running: Vec::new(), server: None, folder })
+        Ok(Self {
+            log,
+            store,
+            stop,
+            boundaries,
+            emitters: Emitters::default(),
+            running: Vec::new(),
+            server: None,
+            folder,
+        })
     }
 
     /// Starts roles, each on a thread of its own; the api last, so that it can
@@ -222,22 +237,31 @@ impl Deck {
             })?;
         }
         if roles.contains(&Role::Api) {
-            self.serve(config)?;
+            let emitter = self.emitter(Role::Api, config)?;
+            let producer = emitter.producer().map_err(exit::folder)?;
+            emitters::send_leftovers(emitter, self.stop.clone())?;
+            self.serve_with(config, Some(producer))?;
         }
         Ok(())
     }
 
-    /// Serves the api.
+    /// Serves the api to the command line: nothing is emitted.
     ///
     /// # Errors
     /// The address is taken, or not ours to listen on.
     pub(crate) fn serve(&mut self, config: &Config) -> anyhow::Result<()> {
+        self.serve_with(config, None)
+    }
+
+    fn serve_with(&mut self, config: &Config, producer: Option<Producer>) -> anyhow::Result<()> {
         let deps = Deps {
             log: Arc::clone(&self.log),
             store: Arc::clone(&self.store),
             boundaries: self.boundaries.clone(),
             instruments: config.instruments.iter().map(|instrument| instrument_info(instrument, config)).collect(),
             roles: self.running.iter().map(|r| (r.role.name().to_owned(), Arc::clone(&r.gauges))).collect(),
+            producer,
+            emitters: self.emitters.stats(),
             cursor_key: self.folder.cursor_key()?,
             stop: self.stop.clone(),
         };
@@ -294,6 +318,13 @@ impl Deck {
         if let Some(server) = self.server.take() {
             server.join();
         }
+        // After all who emit, so that nothing is emitted behind their backs.
+        std::mem::take(&mut self.emitters).close(began + DRAIN);
+    }
+
+    fn emitter(&mut self, role: Role, config: &Config) -> anyhow::Result<Arc<Emitter>> {
+        let (name, dir, boundaries) = (role.name(), self.folder.dir(), self.boundaries.clone());
+        self.emitters.open(name, &self.log, dir, &config.emitter, boundaries)
     }
 
     fn spawn(&mut self, role: Role, config: &Config, mode: Mode) -> anyhow::Result<()> {
@@ -308,6 +339,7 @@ impl Deck {
                 Mode::Live => Aside::DeadLetter,
                 Mode::Replay => Aside::Stop,
             },
+            emitter: (role == Role::Strategy).then(|| self.emitter(role, config)).transpose()?,
         };
         let work = work_of(role, context, config, Arc::clone(&self.store), mode);
         let (own, stop) = (Arc::clone(&gauges), self.stop.clone());

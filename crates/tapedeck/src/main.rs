@@ -21,6 +21,7 @@ mod commands;
 mod config;
 mod deck;
 mod digest;
+mod emitters;
 mod exit;
 mod replay;
 mod show;

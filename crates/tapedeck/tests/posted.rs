@@ -89,6 +89,40 @@ fn what_was_accepted_is_there_after_kill_9() {
 }
 
 #[test]
+fn what_was_taken_while_the_log_was_away_is_there_once_after_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, faults) = (dir.path().join("data"), dir.path().join("faults"));
+    let away = [("TAPEDECK_CHAOS_FAULTS", text(&faults))];
+    std::fs::write(&faults, "log=full").unwrap();
+    let deck = Deck::start_with(&["up", "--data", text(&data)], &away);
+    assert_eq!(deck.post(TOPIC, "application/x-ndjson", &thousand()).0, 503);
+    let (status, answer) = deck.post(&format!("{TOPIC}?ack=spool"), "application/x-ndjson", &thousand());
+    deck.kill();
+    assert_eq!((status, answer["accepted"].as_u64(), answer["rejected"].as_u64()), (202, Some(980), Some(20)));
+
+    // The log is still away at the next start, and killed again.
+    let deck = Deck::start_with(&["up", "--data", text(&data)], &away);
+    let more = format!("{}\n", report(7_000, false));
+    assert_eq!(deck.post(&format!("{TOPIC}?ack=spool"), "application/x-ndjson", &more).0, 202);
+    deck.kill();
+
+    std::fs::write(&faults, "log=ok").unwrap();
+    let deck = Deck::start_with(&["up", "--data", text(&data)], &away);
+    let fills = eventually("981 fills", || {
+        let fills = deck.all("/api/fills");
+        (fills.len() >= 981).then_some(fills)
+    });
+    assert_eq!((fills.len(), ids(&fills).len()), (981, 981));
+    let emitter = eventually("nothing to wait", || {
+        let emitters = deck.get("/api/admin/emitter");
+        let api = emitters["items"].as_array().unwrap().iter().find(|e| e["emitter"] == "api").cloned()?;
+        (api["spooled_records"] == 0 && api["ring_bytes"] == 0).then_some(api)
+    });
+    assert_eq!((&emitter["dropped"], &emitter["torn"]), (&0.into(), &0.into()));
+    assert_eq!(deck.terminate(), 0);
+}
+
+#[test]
 fn an_operator_trips_the_emergency_stop_and_the_audit_log_says_who() {
     let dir = tempfile::tempdir().unwrap();
     let deck = Deck::start(&["demo", "--data", text(dir.path())]);

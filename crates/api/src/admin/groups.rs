@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use crate::{
     app::{App, lock, now},
+    metrics::oldest_unsettled_seconds,
     outlook::{Course, Outlook, Place, STEP_MS, Trend},
     params::Params,
     problem::Problem,
@@ -89,6 +90,11 @@ pub(crate) struct GroupItem {
     /// Tries after a transient failure; null where the group's role does not run
     /// in this process.
     retries: Option<u64>,
+    /// Dead letters that the role wrote since it started; null as above.
+    dead_letters: Option<u64>,
+    /// Age of the oldest record that the role read and has not settled; where there
+    /// is none, or the role runs elsewhere, of the oldest that is not committed.
+    oldest_unsettled_seconds: f64,
     /// By topic.
     pub(crate) topics: Vec<GroupTopicItem>,
     offsets: Vec<OffsetItem>,
@@ -118,7 +124,11 @@ pub(crate) async fn all(app: &Arc<App>) -> Result<Arc<Vec<GroupItem>>, Problem> 
                 outlook
             });
             if let Some(gauges) = gauges_of(app, &group.group) {
-                group.retries = Some(gauges.retries.load(Relaxed));
+                group.retries = Some(gauges.retries.load(Relaxed) + gauges.record_retries.load(Relaxed));
+                group.dead_letters = Some(gauges.dead_letters.load(Relaxed));
+                // What it has not read yet waits too.
+                let oldest = oldest_unsettled_seconds(gauges, now().millis());
+                group.oldest_unsettled_seconds = if oldest > 0.0 { oldest } else { group.lag_seconds };
             }
         }
         *before = courses;
@@ -164,6 +174,7 @@ fn item(log: &dyn Log, group: GroupInfo) -> Result<GroupItem, LogError> {
     let topics: Vec<Arc<str>> = owned.filter(|topic| carries_events(topic)).collect();
     let offsets: Vec<OffsetItem> =
         lag::of_group(log, &group.group, &topics, now().millis())?.into_iter().map(OffsetItem::from).collect();
+    let lag_seconds = offsets.iter().map(|offset| offset.lag_seconds).fold(0.0, f64::max);
     Ok(GroupItem {
         group: group.group,
         members: group
@@ -172,8 +183,10 @@ fn item(log: &dyn Log, group: GroupInfo) -> Result<GroupItem, LogError> {
             .map(|(member, owned)| MemberItem { member, partitions: owned.iter().map(ToString::to_string).collect() })
             .collect(),
         lag_records: offsets.iter().map(|offset| offset.lag_records).sum(),
-        lag_seconds: offsets.iter().map(|offset| offset.lag_seconds).fold(0.0, f64::max),
+        lag_seconds,
         retries: None,
+        dead_letters: None,
+        oldest_unsettled_seconds: lag_seconds,
         topics: Vec::new(),
         offsets,
     })

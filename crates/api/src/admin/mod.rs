@@ -4,6 +4,7 @@
 //! Not here: what is asked about trading.
 
 pub(crate) mod dlq;
+pub(crate) mod emitter;
 pub(crate) mod groups;
 mod place;
 pub(crate) mod records;

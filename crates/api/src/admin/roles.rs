@@ -12,7 +12,13 @@ use serde::Serialize;
 use tapedeck_flow::{Gauges, Phase};
 use utoipa::ToSchema;
 
-use crate::{app::App, params::Params, problem::Problem, routes::json};
+use crate::{
+    app::{App, now},
+    metrics::oldest_unsettled_seconds,
+    params::Params,
+    problem::Problem,
+    routes::json,
+};
 
 /// A role.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,8 +36,14 @@ pub(crate) struct RoleItem<'a> {
     duplicates: u64,
     /// Records that could not be decoded or handled.
     poison: u64,
+    /// Dead letters written.
+    dead_letters: u64,
+    /// Records left out because they were sent again for another group.
+    redriven_skipped: u64,
     /// Tries after a transient failure.
     retries: u64,
+    /// Tries of single records after a failure that was theirs.
+    record_retries: u64,
     /// Signals that came after their market event was passed.
     late: u64,
     /// Numbers of the sequencer that never came.
@@ -40,6 +52,12 @@ pub(crate) struct RoleItem<'a> {
     batch_us: u64,
     /// The newest number of the sequencer that was handled.
     last_seq: u64,
+    /// Bytes held of what was read and is not visible yet.
+    in_flight_bytes: u64,
+    /// Age of the oldest record that was read and is not settled yet.
+    oldest_unsettled_seconds: f64,
+    /// Partitions that are paused.
+    paused_partitions: u64,
 }
 
 /// All roles of this process.
@@ -69,11 +87,17 @@ fn item<'a>(role: &'a str, gauges: &Gauges) -> RoleItem<'a> {
         batches: read(&gauges.batches),
         duplicates: read(&gauges.duplicates),
         poison: read(&gauges.poison),
+        dead_letters: read(&gauges.dead_letters),
+        redriven_skipped: read(&gauges.redriven_skipped),
         retries: read(&gauges.retries),
+        record_retries: read(&gauges.record_retries),
         late: read(&gauges.late),
         gaps: read(&gauges.gaps),
         batch_us: read(&gauges.batch_us),
         last_seq: read(&gauges.last_seq),
+        in_flight_bytes: read(&gauges.in_flight_bytes),
+        oldest_unsettled_seconds: oldest_unsettled_seconds(gauges, now().millis()),
+        paused_partitions: read(&gauges.paused),
     }
 }
 

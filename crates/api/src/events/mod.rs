@@ -1,5 +1,5 @@
 //! `POST /api/v1/events/{topic}`: events from elsewhere, a result for each, the
-//! good ones durable before the answer.
+//! good ones durable before the answer, or safe from the end of this process.
 //!
 //! Not here: what becomes of them.
 
@@ -9,7 +9,7 @@ use axum::{
     Extension,
     body::Body,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -21,13 +21,14 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     layers::Context,
-    params::nearest,
+    params::{Params, nearest},
     problem::{FieldProblem, Problem, ProblemBody},
     routes,
 };
 
 pub(crate) mod body;
 mod lines;
+mod spool;
 
 use body::Media;
 
@@ -39,17 +40,26 @@ const CLOSED: [(&str, &str); 2] = [
     ("audit-logs", "what it keeps is written by tapedeck alone"),
 ];
 
+/// What an answer with `?ack=spool` says of all that were accepted.
+const SPOOL_NOTE: &str = "not in the log yet: kept by this process, also over its end, and sent when the log takes it";
+
 /// What became of one event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub(crate) enum EventResult {
-    /// Durable.
+    /// Durable, or on its way to the log (`ack` is `spool`).
     Accepted {
         /// Of the body, or of the array, from 1.
         line: usize,
         event_id: String,
-        partition: u32,
-        offset: u64,
+        /// Where it lies, once it is in the log.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        partition: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
+        /// `spool` where the event is not in the log yet.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ack: Option<&'static str>,
     },
     /// Not written.
     Rejected {
@@ -64,7 +74,19 @@ pub(crate) enum EventResult {
 pub(crate) struct EventsResult {
     accepted: usize,
     rejected: usize,
+    /// With `?ack=spool`: what that means for the accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
     results: Vec<EventResult>,
+}
+
+/// What the answer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    /// That the events are durable in the log.
+    Log,
+    /// That they outlive this process; the log may be away.
+    Spool,
 }
 
 /// An event on its way: read and checked, or refused.
@@ -76,41 +98,65 @@ pub(crate) struct Line {
 /// Writes events. A JSON object, a JSON array of objects, or NDJSON; an event in
 /// the standard envelope may carry its id at the top as `event_id` or `ce_id`,
 /// and without one gets an id from its bytes: posting it again is harmless.
+///
+/// With `?ack=spool` the answer does not wait for the log: the accepted outlive
+/// the end of the process and are sent when the log takes them, in order.
 #[utoipa::path(post, path = "/api/v1/events/{topic}", tag = "commands",
-    params(("topic" = String, Path, description = "A topic of the catalogue")),
+    params(
+        ("topic" = String, Path, description = "A topic of the catalogue"),
+        ("ack" = Option<String>, Query, description = "`log` (default): answered once durable in the log; `spool`: once it outlives this process")),
     request_body(description = "Events of the topic", content(
         (serde_json::Value = "application/json"), (String = "application/x-ndjson"))),
     responses(
-        (status = 202, description = "A result for each; the accepted are durable", body = EventsResult),
+        (status = 202, description = "A result for each; the accepted are durable, or on their way with `ack=spool`", body = EventsResult),
         (status = 400, description = "None was taken; `results` says why", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer; with `ack=spool`: ring and spool are full, `results` says which were taken", body = ProblemBody, content_type = "application/problem+json"),
         (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn post(
     State(app): State<Arc<App>>,
     Extension(context): Extension<Context>,
     Path(topic): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Problem> {
+    let mut params = Params::of(&uri)?;
+    let ack = params.word("ack", &[("log", Ack::Log), ("spool", Ack::Spool)])?.unwrap_or(Ack::Log);
+    params.finish()?;
     let kind = open_topic(&topic)?;
     let media = body::media(&headers, &[Media::Json, Media::Ndjson])?;
     let bytes = body::read(request, app.api.body_limit_bytes).await?;
-    let results = app
-        .log(move |log| {
-            // Reading and checking thousands of events takes long enough to do
-            // it where blocking is allowed.
-            let lines = match lines::read(&bytes, media, MAX_EVENTS) {
-                Ok(texts) => texts.into_iter().map(|(n, text)| lines::event(&topic, kind, n, text, &context)).collect(),
-                Err(problem) => return Ok(Err(problem)),
-            };
-            Ok(Ok(write(log.as_ref(), lines)?))
-        })
-        .await??;
+    // Reading and checking thousands of events takes long enough to do it where
+    // blocking is allowed.
+    let read = move || -> Result<Vec<Line>, Problem> {
+        let texts = lines::read(&bytes, media, MAX_EVENTS)?;
+        Ok(texts.into_iter().map(|(n, text)| lines::event(&topic, kind, n, text, &context)).collect())
+    };
+    let (results, stopped) = match ack {
+        Ack::Log => {
+            let written = app.log(move |log| match read() {
+                Ok(lines) => Ok(Ok(write(log.as_ref(), lines)?)),
+                Err(problem) => Ok(Err(problem)),
+            });
+            (written.await??, None)
+        }
+        Ack::Spool => app.emit(move |producer| Ok(spool::emit(producer, read()?))).await?,
+    };
+    answer(&app, ack, results, stopped)
+}
+
+/// The answer; `stopped` is why not all good events could be taken.
+fn answer(app: &App, ack: Ack, results: Vec<EventResult>, stopped: Option<Problem>) -> Result<Response, Problem> {
     let accepted = results.iter().filter(|result| matches!(result, EventResult::Accepted { .. })).count();
     let rejected = results.len() - accepted;
     app.metrics.events_accepted.inc_by(accepted as u64);
     app.metrics.events_rejected.inc_by(rejected as u64);
-    let result = EventsResult { accepted, rejected, results };
+    let note = (ack == Ack::Spool).then_some(SPOOL_NOTE);
+    let result = EventsResult { accepted, rejected, note, results };
+    if let Some(problem) = stopped {
+        return Err(with_results(problem, &result));
+    }
     if result.accepted == 0 {
         return Err(none_taken(&result));
     }
@@ -164,7 +210,8 @@ fn results(lines: Vec<Line>, placements: Vec<Placement>) -> Vec<EventResult> {
         Some(match line.outcome {
             Ok((id, _)) => {
                 let Placement { partition, offset } = placements.next()?;
-                EventResult::Accepted { line: line.line, event_id: id.0, partition, offset }
+                let (partition, offset) = (Some(partition), Some(offset));
+                EventResult::Accepted { line: line.line, event_id: id.0, partition, offset, ack: None }
             }
             Err(error) => EventResult::Rejected { line: line.line, error },
         })
@@ -184,6 +231,11 @@ fn none_taken(result: &EventsResult) -> Problem {
     let detail = format!("none of {} events was taken{}", result.rejected, first.unwrap_or_default());
     let mut problem = Problem::new(StatusCode::BAD_REQUEST, detail);
     problem.errors = rejected().map(|(_, error)| error.clone()).collect();
+    with_results(problem, result)
+}
+
+/// A problem that says what became of each event.
+fn with_results(mut problem: Problem, result: &EventsResult) -> Problem {
     for (name, value) in [
         ("accepted", serde_json::json!(result.accepted)),
         ("rejected", serde_json::json!(result.rejected)),

@@ -2,7 +2,10 @@
 //!
 //! Not here: the health of services elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -12,13 +15,13 @@ use axum::{
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
 use tapedeck_contracts::{Dec, events::EssState};
-use tapedeck_flow::Phase;
+use tapedeck_flow::{Phase, emitter::EmitterStats};
 use tapedeck_log::TopicPartition;
 use utoipa::ToSchema;
 
 use crate::{
-    admin::{dlq, groups},
-    app::App,
+    admin::{dlq, emitter, groups},
+    app::{App, now},
     metrics::{Account, GroupTopic, Topic},
     outlook::Trend,
     problem::{Problem, ProblemBody},
@@ -34,8 +37,17 @@ const PROBED_TOPIC: &str = crate::ws::ALERTS;
 /// An answer of a probe.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ok`.
+    /// `ok`; `degraded` where it works and something needs a look.
     status: &'static str,
+    /// What needs a look.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<String>,
+}
+
+impl Health {
+    fn of(degraded: Vec<String>) -> Self {
+        Self { status: if degraded.is_empty() { "ok" } else { "degraded" }, degraded }
+    }
 }
 
 /// The process lives.
@@ -43,10 +55,11 @@ pub(crate) struct Health {
     (status = 200, description = "The process answers", body = Health),
 ))]
 pub(crate) async fn live() -> Response {
-    json(&Health { status: "ok" })
+    json(&Health::of(Vec::new()))
 }
 
-/// Store and log answer, and every role is at work or stands by.
+/// Store and log answer, and every role is at work or stands by. An emitter whose
+/// breaker is open is `degraded`: it takes events and cannot send them.
 #[utoipa::path(get, path = "/health/ready", tag = "health", responses(
     (status = 200, description = "Everything answers", body = Health),
     (status = 503, description = "What does not", body = ProblemBody, content_type = "application/problem+json"),
@@ -75,9 +88,20 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Probl
         }
     }
     if missing.is_empty() {
-        return Ok(json(&Health { status: "ok" }));
+        return Ok(json(&Health::of(app.emitters.iter().filter_map(|(name, stats)| waiting(name, stats)).collect())));
     }
     Err(Problem::unavailable(format!("not ready: {}", missing.join("; ")), 1))
+}
+
+/// What an emitter says that does not send: its events are safe, and late.
+fn waiting(name: &str, stats: &EmitterStats) -> Option<String> {
+    let state = emitter::breaker(stats);
+    (state != "closed").then(|| {
+        let (spooled, failures) = (stats.spooled_records.load(Relaxed), stats.send_failures_in_row.load(Relaxed));
+        format!(
+            "emitter {name}: breaker {state} after {failures} sends that failed; {spooled} events wait in the spool"
+        )
+    })
 }
 
 /// Figures in the text format of Prometheus.
@@ -85,7 +109,8 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Response, Probl
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
 ))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    app.metrics.roles(&app.roles);
+    app.metrics.roles(&app.roles, now().millis());
+    app.metrics.emitters(&app.emitters);
     app.metrics.store_breaker.set(i64::from(app.store_breaker_open()));
     if let Some(bytes) = process::resident_bytes() {
         app.metrics.resident.set(i64::try_from(bytes).unwrap_or(i64::MAX));

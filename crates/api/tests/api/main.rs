@@ -6,10 +6,12 @@
 
 mod admin;
 mod answers;
+mod away;
 mod commands;
 mod dlq;
 mod posting;
 mod refusals;
 mod serving;
 mod sockets;
+mod spooling;
 mod support;

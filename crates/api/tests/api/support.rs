@@ -79,6 +79,8 @@ pub(crate) fn deps(folder: &Path, log: Arc<EmbeddedLog>) -> Deps {
             margin_rate: Dec::parse("0.05").unwrap(),
         }],
         roles: vec![("recorder".into(), Arc::new(Gauges::default()))],
+        producer: None,
+        emitters: Vec::new(),
         stop: Stop::new(),
         boundaries: Default::default(),
         cursor_key: [7; 32],
@@ -98,6 +100,11 @@ impl Running {
     pub(crate) fn over(folder: TempDir, api: ApiConfig, ws: WsConfig) -> Self {
         let log = open_log(folder.path());
         let deps = deps(folder.path(), Arc::clone(&log));
+        Self::of(deps, log, folder, api, ws)
+    }
+
+    /// Over these parts.
+    pub(crate) fn of(deps: Deps, log: Arc<EmbeddedLog>, folder: TempDir, api: ApiConfig, ws: WsConfig) -> Self {
         let (store, stop) = (Arc::clone(&deps.store), deps.stop.clone());
         let gauges = Arc::clone(&deps.roles[0].1);
         gauges.set_phase(Phase::Running);

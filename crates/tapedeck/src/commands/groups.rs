@@ -23,6 +23,8 @@ struct Group {
     lag_seconds: f64,
     /// None where the group's role does not run in the process that answers.
     retries: Option<u64>,
+    dead_letters: Option<u64>,
+    oldest_unsettled_seconds: f64,
     topics: Vec<GroupTopic>,
     offsets: Vec<GroupPartition>,
 }
@@ -160,12 +162,28 @@ fn lag<'a>(groups: impl Iterator<Item = &'a Group>) {
                     rate(topic.taken_per_s),
                     rate(topic.written_per_s),
                     gone(&topic.trend, topic.clear_in_seconds),
+                    seconds(group.oldest_unsettled_seconds),
                     count(group.retries),
+                    count(group.dead_letters),
                 ]
             })
         })
         .collect();
-    show::table(&["group", "topic", "lag records", "lag s", "taken/s", "written/s", "gone in", "retries"], &rows);
+    show::table(
+        &[
+            "group",
+            "topic",
+            "lag records",
+            "lag s",
+            "taken/s",
+            "written/s",
+            "gone in",
+            "oldest s",
+            "retries",
+            "dead letters",
+        ],
+        &rows,
+    );
 }
 
 /// When a lag will be gone, in words.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tapedeck_api::{ApiConfig, WsConfig};
-use tapedeck_flow::config::DeliveryConfig;
+use tapedeck_flow::{config::DeliveryConfig, emitter::EmitterConfig};
 use tapedeck_roles::{
     forward_test::{
         BrokerSetup, SourceInfo,
@@ -21,6 +21,7 @@ use tapedeck_roles::{
     strategy::{Strategies, StrategyConfig},
 };
 
+mod limits;
 mod load;
 
 pub(crate) use load::load;
@@ -35,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) api: ApiConfig,
     pub(crate) ws: WsConfig,
     pub(crate) delivery: DeliveryConfig,
+    pub(crate) emitter: EmitterConfig,
     pub(crate) market: MarketConfig,
     pub(crate) broker: BrokerConfig,
     pub(crate) risk: RiskConfig,
@@ -122,9 +124,7 @@ impl Config {
             }
         }
         wrong.extend(self.broker_setup().check());
-        if self.delivery.batch_max_records == 0 {
-            wrong.push("delivery.batch_max_records must be at least 1".into());
-        }
+        wrong.extend(limits::check(&self.log, &self.delivery, &self.emitter));
         wrong
     }
 

@@ -208,6 +208,7 @@ impl Running {
             gauges: Arc::new(Gauges::default()),
             boundaries: Default::default(),
             aside: if config.replay { Aside::Stop } else { Aside::DeadLetter },
+            emitter: None,
         };
         let given = context.clone();
         let thread = Some(thread::spawn(move || run(given, setup(), config)));
@@ -434,6 +435,7 @@ fn a_log_that_ends_before_the_state_is_refused() {
         gauges: Arc::new(Gauges::default()),
         boundaries: Default::default(),
         aside: Default::default(),
+        emitter: None,
     };
     let failure = run(context.clone(), setup(), config()).unwrap_err();
     assert!(failure.to_string().contains("is at offset 1000, but the log ends at"), "{failure}");

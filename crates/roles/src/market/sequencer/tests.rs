@@ -164,6 +164,7 @@ impl Bench {
             gauges: Arc::new(Gauges::default()),
             boundaries: Default::default(),
             aside: Default::default(),
+            emitter: None,
         };
         let progress = Arc::new(Progress::default());
         let all_done = || {
@@ -191,6 +192,7 @@ impl Bench {
             gauges: Arc::new(Gauges::default()),
             boundaries: Default::default(),
             aside: Aside::Stop,
+            emitter: None,
         };
         let failure = run(&ctx, &CONFIG, &[source], &Arc::new(Progress::default())).unwrap_err().to_string();
         assert_eq!(ctx.gauges.phase(), Phase::Failed(failure.clone()));
@@ -369,6 +371,7 @@ fn paced(bench: &Bench, source: SourceConfig, seconds: i64) -> usize {
         gauges: Arc::new(Gauges::default()),
         boundaries: Default::default(),
         aside: Default::default(),
+        emitter: None,
     };
     let id = source.id.clone();
     run_with_clock(&ctx, &CONFIG, &[source], &Arc::new(Progress::default()), &clock).unwrap();
@@ -416,6 +419,7 @@ fn a_second_process_stands_by_and_takes_over() {
         gauges: Arc::new(Gauges::default()),
         boundaries: Default::default(),
         aside: Default::default(),
+        emitter: None,
     };
     let (first, second) = (context("first"), context("second"));
     let until = |ctx: &Context, phase: Phase| {
@@ -452,6 +456,7 @@ fn a_process_that_stalled_and_lost_its_seat_joins_again_and_goes_on() {
         gauges: Arc::new(Gauges::default()),
         boundaries: Default::default(),
         aside: Default::default(),
+        emitter: None,
     };
     let seq = || ctx.gauges.last_seq.load(SeqCst);
     thread::scope(|scope| {

@@ -14,6 +14,7 @@ fn run_until(bench: &Bench, sources: &[SourceConfig], done: impl Fn(&Context) ->
         gauges: Arc::new(Gauges::default()),
         boundaries: Default::default(),
         aside: Aside::DeadLetter,
+        emitter: None,
     };
     thread::scope(|scope| {
         let role = scope.spawn(|| run(&ctx, &CONFIG, sources, &Arc::new(Progress::default())));
