@@ -46,6 +46,7 @@ pub(crate) fn run(rows: u64) -> anyhow::Result<()> {
         gauges: Arc::new(Gauges::default()),
         boundaries: Default::default(),
         aside: Default::default(),
+        budget: Default::default(),
     };
     let (stop, gauges) = (context.stop.clone(), Arc::clone(&context.gauges));
     let delivery = DeliveryConfig {

@@ -115,6 +115,7 @@ fn run(log: &Arc<EmbeddedLog>, count: u64) {
         gauges: Arc::clone(&gauges),
         boundaries: Default::default(),
         aside: Default::default(),
+        budget: Default::default(),
     };
     let step = LogStep::new(Arc::clone(log) as Arc<dyn Log>, "idle");
     runtime::run(setup, Idle { left: count, stop }, step).unwrap();

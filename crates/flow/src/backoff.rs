@@ -15,16 +15,31 @@ const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Waits that grow with each failure in a row.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Backoff {
     failures: u32,
+    first: Duration,
+    longest: Duration,
+}
+
+/// For what is away and comes back: anything up to 50 ms, doubled with each
+/// failure before, at most 5 s.
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(FIRST, LONGEST)
+    }
 }
 
 impl Backoff {
-    /// The wait before the next try: anything up to 50 ms, doubled with each
-    /// failure before, at most 5 s.
+    /// The wait after the first failure is up to `first`, none is over `longest`.
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self { failures: 0, first, longest }
+    }
+
+    /// The wait before the next try: anything up to the first, doubled with each
+    /// failure before, up to the longest.
     pub fn next_wait(&mut self) -> Duration {
-        let longest = FIRST.saturating_mul(1_u32 << self.failures.min(16)).min(LONGEST);
+        let longest = self.first.saturating_mul(1_u32 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         longest.mul_f64(random_share())
     }
@@ -59,5 +74,12 @@ mod tests {
         assert!(waits.iter().any(|wait| *wait > FIRST), "none of 200 waits grew");
         backoff.reset();
         assert!(backoff.next_wait() <= FIRST);
+    }
+
+    #[test]
+    fn waits_keep_to_the_bounds_they_were_given() {
+        let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(6));
+        assert!(backoff.next_wait() <= Duration::from_millis(2));
+        assert!((0..200).all(|_| backoff.next_wait() <= Duration::from_millis(6)));
     }
 }

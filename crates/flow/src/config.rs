@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::{backoff::Backoff, budget::Budget};
+
 /// The `[delivery]` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,12 +22,26 @@ pub struct DeliveryConfig {
     pub dedupe_window: usize,
     /// From the wish to stop to the end.
     pub drain_timeout_ms: u64,
+    /// How often a record that fails now and may not later is tried, in all.
+    pub record_tries: u32,
+    /// The longest wait before its second try; each one after is twice as long.
+    pub record_retry_first_ms: u64,
+    /// The longest wait before any try of it.
+    pub record_retry_longest_ms: u64,
+    /// What waits in the memory of all roles of a process together, about.
+    pub memory_cap_bytes: usize,
 }
 
 impl DeliveryConfig {
     /// How long a record waits for company.
     pub fn batch_max_age(&self) -> Duration {
         Duration::from_millis(self.batch_max_age_ms)
+    }
+
+    /// The waits between the tries of a record.
+    pub fn record_backoff(&self) -> Backoff {
+        let (first, longest) = (self.record_retry_first_ms, self.record_retry_longest_ms);
+        Backoff::new(Duration::from_millis(first), Duration::from_millis(longest))
     }
 
     /// From the wish to stop to the end.
@@ -42,6 +58,10 @@ impl Default for DeliveryConfig {
             batch_max_age_ms: 20,
             dedupe_window: 65_536,
             drain_timeout_ms: 10_000,
+            record_tries: 5,
+            record_retry_first_ms: 10,
+            record_retry_longest_ms: 200,
+            memory_cap_bytes: Budget::DEFAULT_BYTES,
         }
     }
 }

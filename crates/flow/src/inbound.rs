@@ -5,11 +5,14 @@
 use tapedeck_contracts::{
     DecodeError, Event, EventId, EventKind, Timestamp,
     catalogue::Catalogue,
-    headers::{self, Place, Seq},
+    headers::{self, Place, Redrive, Seq},
 };
 use tapedeck_log::{Headers, LogRecord};
 
-use crate::failure::{Failure, path_of};
+use crate::{
+    dead_letter::ErrorClass,
+    failure::{Failure, path_of},
+};
 
 /// What the headers say of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Meta {
     pub root: Option<Place>,
     /// The sequencer's number of that event.
     pub root_seq: Option<Seq>,
+    /// For whom and how often it was sent again, where it was.
+    pub redrive: Option<Redrive>,
 }
 
 /// An event as it reaches a role.
@@ -33,6 +38,19 @@ pub struct Delivery {
     pub meta: Meta,
     /// The event.
     pub event: Event,
+}
+
+/// A record that is no event of its topic: what is needed for its dead letter.
+#[derive(Debug)]
+pub struct Unread {
+    /// The record, as it was.
+    pub record: LogRecord,
+    /// Undecodable or invalid.
+    pub class: ErrorClass,
+    /// Where in its body, as a JSON path, if it is the body.
+    pub path: Option<String>,
+    /// Why.
+    pub detail: String,
 }
 
 impl Delivery {
@@ -52,6 +70,12 @@ impl Delivery {
         self.event.event_time()
     }
 
+    /// 128 bits by which duplicates are known: those of its id, and of the number
+    /// of the redrive where it was sent again, so that it is taken once more.
+    pub fn fingerprint(&self) -> u128 {
+        mixed(&self.id, self.meta.redrive.as_ref())
+    }
+
     /// Reads and checks a record of a catalogue topic. `index` is its place in
     /// the batch, for the error.
     ///
@@ -68,12 +92,17 @@ impl Delivery {
     /// # Errors
     /// [`Failure::Poison`], with the place in the body.
     pub fn decode_as(kind: EventKind, record: LogRecord, index: usize) -> Result<Self, Failure> {
+        Self::read(kind, record).map_err(|unread| poison(&unread.record, index, unread.path, unread.detail))
+    }
+
+    /// The same, for who makes a dead letter of what cannot be read.
+    ///
+    /// # Errors
+    /// The record, and why it is no event of that kind.
+    pub fn read(kind: EventKind, record: LogRecord) -> Result<Self, Box<Unread>> {
         let event = match Event::decode(kind, record.value.as_deref().unwrap_or_default()) {
             Ok(event) => event,
-            Err(_) if record.value.is_none() => {
-                return Err(poison(&record, index, None, DecodeError::Empty.to_string()));
-            }
-            Err(error) => return Err(poison(&record, index, path_of(&error), error.to_string())),
+            Err(error) => return Err(Box::new(unread(record, error))),
         };
         let (meta, ce_id) = Meta::read(&record.headers);
         let id = event.event_id().cloned().or_else(|| ce_id.map(EventId::from));
@@ -90,6 +119,7 @@ impl Meta {
         const SEQ: &[u8] = headers::SEQ.as_bytes();
         const ROOT: &[u8] = headers::ROOT.as_bytes();
         const ROOT_SEQ: &[u8] = headers::ROOT_SEQ.as_bytes();
+        const REDRIVE: &[u8] = headers::REDRIVE.as_bytes();
         let (mut meta, mut id) = (Self::default(), None);
         for (name, value) in headers.pairs() {
             let text = || std::str::from_utf8(value).ok();
@@ -98,6 +128,7 @@ impl Meta {
                 SEQ => meta.seq = text().and_then(Seq::parse),
                 ROOT => meta.root = text().and_then(Place::parse),
                 ROOT_SEQ => meta.root_seq = text().and_then(Seq::parse),
+                REDRIVE => meta.redrive = text().and_then(Redrive::parse),
                 _ => {}
             }
         }
@@ -105,14 +136,38 @@ impl Meta {
     }
 }
 
-/// The id of a record's event as [`Delivery::decode_as`] finds it, without
-/// reading the body where the contract has no id there; none where the record
-/// cannot be read.
-pub fn id_of(kind: EventKind, record: LogRecord) -> Option<EventId> {
-    if in_envelope(kind) {
-        return Some(id_beside(&record));
+/// Whether a record was sent again for another group than this one, which then
+/// settles it and does nothing else. It is asked before the body is read: what
+/// another group could not read is its own affair.
+pub fn is_for_others(record: &LogRecord, group: &str) -> bool {
+    redrive_of(record).is_some_and(|redrive| redrive.group != group)
+}
+
+/// The fingerprint of a record as [`Delivery::fingerprint`] gives it to a group,
+/// without reading the body where the contract has no id there; none where the
+/// record cannot be read or is for another group.
+pub fn fingerprint_of(kind: EventKind, record: LogRecord, group: &str) -> Option<u128> {
+    let redrive = redrive_of(&record);
+    if redrive.as_ref().is_some_and(|redrive| redrive.group != group) {
+        return None;
     }
-    Delivery::decode_as(kind, record, 0).ok().map(|delivery| delivery.id)
+    let id = if in_envelope(kind) { id_beside(&record) } else { Delivery::read(kind, record).ok()?.id };
+    Some(mixed(&id, redrive.as_ref()))
+}
+
+/// For whom and how often a record was sent again.
+fn redrive_of(record: &LogRecord) -> Option<Redrive> {
+    // The last counts where a name comes again, as in `Meta`.
+    let found = record.headers.pairs().filter(|(name, _)| *name == headers::REDRIVE.as_bytes()).last();
+    found.and_then(|(_, value)| std::str::from_utf8(value).ok()).and_then(Redrive::parse)
+}
+
+/// An odd number with well mixed bits, so that the numbers of redrives fall apart.
+const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
+fn mixed(id: &EventId, redrive: Option<&Redrive>) -> u128 {
+    let n = redrive.map_or(0, |redrive| u128::from(redrive.n));
+    id.fingerprint() ^ n.wrapping_mul(SPREAD)
 }
 
 /// The event that a topic of the catalogue carries.
@@ -123,6 +178,18 @@ pub fn kind_of(topic: &str) -> Option<EventKind> {
 /// Where a record lies.
 pub fn place_of(record: &LogRecord) -> Place {
     Place { topic: record.topic.to_string(), partition: record.partition, offset: record.offset }
+}
+
+fn unread(record: LogRecord, error: DecodeError) -> Unread {
+    let class = match error {
+        DecodeError::Field(_) | DecodeError::UnknownKind(_) => ErrorClass::Invalid,
+        DecodeError::Empty | DecodeError::NotUtf8 { .. } | DecodeError::NotJson { .. } => ErrorClass::Undecodable,
+    };
+    let (path, error) = match record.value {
+        None => (None, DecodeError::Empty),
+        Some(_) => (path_of(&error), error),
+    };
+    Unread { record, class, path, detail: error.to_string() }
 }
 
 fn poison(record: &LogRecord, index: usize, path: Option<String>, detail: String) -> Failure {

@@ -4,8 +4,10 @@
 //! Not here: Kafka's client, SQL, HTTP, and what any role does.
 
 pub mod backoff;
+pub mod bisect;
 pub mod boundary;
 pub mod breaker;
+pub mod budget;
 pub mod config;
 pub mod dead_letter;
 pub mod dedupe;
@@ -26,6 +28,7 @@ pub mod topics;
 
 pub use boundary::{Boundaries, Boundary};
 pub use breaker::{Breaker, BreakerState};
+pub use budget::Budget;
 pub use config::DeliveryConfig;
 pub use dead_letter::{Aside, DeadLetter};
 pub use emitter::{EmitError, Emitter, EmitterConfig, EmitterStats, Producer, Ticket};

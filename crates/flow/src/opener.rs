@@ -14,7 +14,7 @@ use tapedeck_contracts::{
 };
 use tapedeck_log::{Log, LogRecord, PollLimits, TopicPartition};
 
-use crate::{Failure, Gauges, Outbound, dedupe::Window, inbound::id_of};
+use crate::{Failure, Gauges, Outbound, dedupe::Window, inbound::fingerprint_of};
 
 /// Large, since nothing else of the partition can be done before it is read.
 const LIMITS: PollLimits =
@@ -101,7 +101,7 @@ impl Opener<'_> {
     }
 
     /// The ids of the last `capacity` records below `next`, of those that are
-    /// told apart by id (`by_id`).
+    /// told apart by id (`by_id`) and were not sent again for another group.
     ///
     /// # Errors
     /// Those of the log.
@@ -113,7 +113,7 @@ impl Opener<'_> {
         capacity: usize,
         by_id: impl Fn(&LogRecord) -> bool,
     ) -> Result<Window, Failure> {
-        let start = self.log.bounds(place)?.0;
+        let (start, group) = (self.log.bounds(place)?.0, group_of(self.role));
         let mut span = capacity as u64;
         loop {
             let from = next.saturating_sub(span).max(start);
@@ -127,8 +127,8 @@ impl Opener<'_> {
                     if !by_id(&record) {
                         continue;
                     }
-                    if let Some(id) = kind.and_then(|kind| id_of(kind, record)) {
-                        window.insert(id.fingerprint());
+                    if let Some(id) = kind.and_then(|kind| fingerprint_of(kind, record, &group)) {
+                        window.insert(id);
                     }
                 }
             }
@@ -141,7 +141,8 @@ impl Opener<'_> {
     }
 }
 
-fn now() -> Timestamp {
+/// The time by the machine's clock.
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

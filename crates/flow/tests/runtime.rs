@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nothing to show")]
 
+#[allow(dead_code, reason = "each test file uses its part")]
 mod common;
 
 use std::{
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use common::{Counter, INPUT, Running, Tape, alert, raw, values};
+use common::{Counter, INPUT, Running, Tape, alert, values};
 use tapedeck_contracts::headers::CE_ID;
 use tapedeck_flow::{
     Failure, Phase,
@@ -89,46 +90,6 @@ fn a_crash_between_append_and_transact_gives_the_same_events_with_the_same_ids()
 }
 
 #[test]
-fn a_record_that_cannot_be_read_stops_its_partition_and_no_other() {
-    let tape = Tape::new();
-    let bad = raw(0, r#"{"event_id":"x","timestamp":"2024-01-01T00:00:00Z","severity":"LOUD"}"#);
-    tape.log.append(vec![alert(0, "a"), bad, alert(0, "b"), alert(1, "c")]).unwrap();
-    let running = Running::start(tape.setup("one"), Counter::default(), tape.step());
-    let gauges = Arc::clone(&running.gauges);
-    tape.outputs(2);
-    tape.produce(1, ["d"]);
-    let records = tape.outputs(3);
-    let Phase::Blocked(message) = gauges.phase() else { panic!("not blocked: {:?}", gauges.phase()) };
-    running.end().unwrap();
-    assert_eq!(values(&records).into_iter().collect::<BTreeSet<_>>(), ["a", "c", "d"].map(str::to_owned).into());
-    for part in ["alerts.v1/0/1", "$.severity", "stops at offset 1", "groups skip tapedeck.counter alerts.v1/0/1"] {
-        assert!(message.contains(part), "`{part}` is missing in: {message}");
-    }
-    assert_eq!(tape.kept(0), (1, Some(1)), "what lies before the record is visible, the rest is in the log");
-    assert_eq!(tape.kept(1), (2, Some(2)));
-    assert_eq!(gauges.poison.load(SeqCst), 1);
-}
-
-#[test]
-fn a_record_that_the_handler_refuses_costs_neither_its_batch_nor_the_state() {
-    let tape = Tape::new();
-    tape.produce(0, ["a", "b", "bad", "c"]);
-    tape.produce(1, ["d", "e"]);
-    let refuse = |delivery: &tapedeck_flow::Delivery| match delivery.id.as_str() {
-        "bad" => Err("no such account".to_owned()),
-        _ => Ok(()),
-    };
-    let running = Running::start(tape.setup("one"), Counter::with(refuse), tape.step());
-    let gauges = Arc::clone(&running.gauges);
-    let records = tape.outputs(4);
-    running.end().unwrap();
-    assert_eq!(values(&records).into_iter().collect::<BTreeSet<_>>(), ["a", "b", "d", "e"].map(str::to_owned).into());
-    assert_eq!(tape.kept(0), (2, Some(2)));
-    assert_eq!(tape.kept(1), (2, Some(2)));
-    assert_eq!(gauges.poison.load(SeqCst), 1);
-}
-
-#[test]
 fn a_panic_that_passes_loses_nothing_and_repeats_nothing() {
     let tape = Tape::new();
     tape.produce(0, ["a", "b", "c", "d", "e"]);
@@ -148,28 +109,6 @@ fn a_panic_that_passes_loses_nothing_and_repeats_nothing() {
     assert_eq!(tape.output_len(), 6);
     assert_eq!((tape.kept(0), tape.kept(1)), ((5, Some(5)), (1, Some(1))));
     assert_eq!(gauges.poison.load(SeqCst), 0);
-}
-
-#[test]
-fn a_record_on_which_the_handler_always_panics_is_found_and_stops_its_partition() {
-    let tape = Tape::new();
-    tape.produce(0, ["a", "b", "c", "d", "e"]);
-    tape.produce(1, ["f"]);
-    let panics = |delivery: &tapedeck_flow::Delivery| {
-        assert!(delivery.id.as_str() != "d", "stumbled");
-        Ok(())
-    };
-    let running = Running::start(tape.setup("one"), Counter::with(panics), tape.step());
-    let gauges = Arc::clone(&running.gauges);
-    let mut copied = values(&tape.outputs(4));
-    tape.produce(1, ["g"]);
-    tape.outputs(5);
-    let Phase::Blocked(message) = gauges.phase() else { panic!("not blocked: {:?}", gauges.phase()) };
-    running.end().unwrap();
-    copied.sort();
-    assert_eq!(copied, ["a", "b", "c", "f"]);
-    assert_eq!((tape.kept(0), tape.kept(1)), ((3, Some(3)), (2, Some(2))));
-    assert!(message.contains("alerts.v1/0/3") && message.contains("stumbled"), "{message}");
 }
 
 /// Fails once where the process cannot know whether the step was taken: it was.

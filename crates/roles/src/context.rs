@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tapedeck_flow::{Aside, Boundaries, Gauges, Stop, emitter::Emitter};
+use tapedeck_flow::{Aside, Boundaries, Budget, Gauges, Stop, emitter::Emitter};
 use tapedeck_log::Log;
 
 /// What a role's thread works with.
@@ -25,4 +25,6 @@ pub struct Context {
     /// What the role emits through; none where its events go in a step with its
     /// offsets.
     pub emitter: Option<Arc<Emitter>>,
+    /// What waits in the memory of the process's roles counts here.
+    pub budget: Arc<Budget>,
 }

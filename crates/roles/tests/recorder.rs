@@ -16,7 +16,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use tapedeck_flow::{DeliveryConfig, Failure, Gauges, Phase, Stop};
+use tapedeck_contracts::catalogue::dlq_of;
+use tapedeck_flow::{Aside, DeliveryConfig, Failure, Gauges, Phase, Stop};
 use tapedeck_log::{EmbeddedConfig, EmbeddedLog, GroupOffset, Headers, Log, Record, TopicConfig, TopicPartition};
 use tapedeck_roles::{Context, recorder};
 use tapedeck_store::{AlertsQuery, FillsQuery, SqliteConfig, SqliteStore, Store};
@@ -34,7 +35,9 @@ fn open_log(dir: &Path) -> Arc<EmbeddedLog> {
         delete: true,
         compact: false,
     };
-    log.create_topics(&recorder::TOPICS.iter().map(topic).collect::<Vec<_>>()).unwrap();
+    let dead: Vec<_> = recorder::TOPICS.iter().map(|name| dlq_of(name)).collect();
+    let names = recorder::TOPICS.into_iter().chain(dead.iter().map(String::as_str));
+    log.create_topics(&names.map(|name| topic(&name)).collect::<Vec<_>>()).unwrap();
     log
 }
 
@@ -50,6 +53,10 @@ struct Running {
 
 impl Running {
     fn start(log: &Arc<EmbeddedLog>, store: &Arc<dyn Store>) -> Self {
+        Self::start_with(log, store, Aside::DeadLetter)
+    }
+
+    fn start_with(log: &Arc<EmbeddedLog>, store: &Arc<dyn Store>, aside: Aside) -> Self {
         let (stop, gauges) = (Stop::new(), Arc::new(Gauges::default()));
         let ctx = Context {
             log: Arc::clone(log) as Arc<dyn Log>,
@@ -57,8 +64,9 @@ impl Running {
             member: "test".into(),
             gauges: Arc::clone(&gauges),
             boundaries: Default::default(),
-            aside: Default::default(),
             emitter: None,
+            aside,
+            budget: Default::default(),
         };
         let store = Arc::clone(store);
         let config = DeliveryConfig { batch_max_age_ms: 5, ..DeliveryConfig::default() };
@@ -186,7 +194,7 @@ fn a_position_that_was_stored_and_not_published_is_published_at_the_next_start()
 }
 
 #[test]
-fn a_fill_that_says_something_else_stops_its_partition_and_costs_nothing_else() {
+fn where_a_hole_is_worse_than_an_end_a_refused_fill_stops_its_partition_and_costs_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (log, store) = (open_log(dir.path()), open_store(dir.path()));
     log.append(vec![
@@ -197,7 +205,7 @@ fn a_fill_that_says_something_else_stops_its_partition_and_costs_nothing_else() 
         alert("a1"),
     ])
     .unwrap();
-    let running = Running::start(&log, &store);
+    let running = Running::start_with(&log, &store, Aside::Stop);
     running.until(4);
     let gauges = Arc::clone(&running.gauges);
     let Phase::Blocked(message) = gauges.phase() else { panic!("not blocked: {:?}", gauges.phase()) };

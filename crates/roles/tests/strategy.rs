@@ -80,6 +80,7 @@ impl Tape {
             boundaries: Default::default(),
             aside: Default::default(),
             emitter: None,
+            budget: Default::default(),
         };
         let config = DeliveryConfig { batch_max_age_ms: 2, ..DeliveryConfig::default() };
         let role = thread::spawn(move || shell::run(ctx, strategies(), config));

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use tapedeck_api::{Deps, Server};
 use tapedeck_flow::{
-    Aside, Boundaries, Failure, Gauges, Phase, Stop,
+    Aside, Boundaries, Budget, Failure, Gauges, Phase, Stop,
     emitter::{Emitter, Producer},
     topics,
 };
@@ -157,6 +157,8 @@ pub(crate) struct Deck {
     pub(crate) stop: Stop,
     boundaries: Boundaries,
     emitters: Emitters,
+    /// The memory of all roles.
+    budget: Arc<Budget>,
     running: Vec<Running>,
     server: Option<Server>,
     // Last, so that the folder is given back when all else is closed.
@@ -212,6 +214,7 @@ impl Deck {
             store,
             stop,
             boundaries,
+            budget: Arc::new(Budget::new(config.delivery.memory_cap_bytes)),
             emitters: Emitters::default(),
             running: Vec::new(),
             server: None,
@@ -340,6 +343,7 @@ impl Deck {
                 Mode::Replay => Aside::Stop,
             },
             emitter: (role == Role::Strategy).then(|| self.emitter(role, config)).transpose()?,
+            budget: Arc::clone(&self.budget),
         };
         let work = work_of(role, context, config, Arc::clone(&self.store), mode);
         let (own, stop) = (Arc::clone(&gauges), self.stop.clone());

@@ -1,10 +1,13 @@
-//! A batch: handled, made visible, and what is done where either fails.
+//! A batch: drawn from what waits, handled, made visible, and what is done where
+//! either fails.
 //!
-//! Not here: where batches come from (`serve`).
+//! Not here: what becomes of a record that fails (`alone`, `letters`), and where
+//! records come from (`serve`).
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
 };
 
 use tapedeck_log::Member;
@@ -12,18 +15,35 @@ use tapedeck_log::Member;
 use super::{
     Handler, Step,
     held::{Held, slot_of, trials},
+    letters::{Fault, named},
+    queue::Queue,
     serve::Runtime,
 };
-use crate::{Failure, Gauges, inbound::place_of};
+use crate::{Boundary, Failure, Gauges, bisect::Bisect, dead_letter::ErrorClass};
 
-/// How often a record that makes the handler panic is tried alone before it is
-/// set aside: what it stumbles over may pass.
-const PANIC_TRIES: u32 = 5;
+/// A try that takes longer is halved: handling stays far below the 30 s that a
+/// session allows beside the 10 s of a store's deadline.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// The batch at work.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Deliveries of partitions that are free; or one that is tried alone.
+    pub(super) queue: Queue,
+    /// It is one that is tried alone.
+    pub(super) alone: bool,
+    /// Which part of it is tried next.
+    pub(super) search: Bisect,
+}
 
 /// How an attempt at a batch ended.
-enum Trouble {
+pub(super) enum Trouble {
     Failure(Failure),
+    /// The last step failed, and not the handler.
+    Step(Failure),
     Panic(String),
+    /// Dead letters cannot be written, which holds their partitions already.
+    Letters,
 }
 
 impl From<Failure> for Trouble {
@@ -32,32 +52,33 @@ impl From<Failure> for Trouble {
     }
 }
 
+impl Work {
+    /// How many to try next.
+    fn size(&self) -> usize {
+        if self.alone { self.queue.len() } else { self.queue.first(self.search.size(self.queue.len())).len() }
+    }
+}
+
 impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
-    /// Makes all that is pending visible; tried again until it works, or, once
-    /// somebody asked to stop, until the drain time is over.
+    /// Makes all visible that may go on; tried again until it works, or, once
+    /// somebody asked to stop, until the drain time is over. What is tried alone
+    /// and not due is left waiting.
     ///
     /// # Errors
     /// Fenced and fatal ones.
     pub(super) fn flush(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
-        let mut alone = 0;
         while self.has_work() {
             match self.attempt(member) {
-                Ok(()) => {
-                    alone = 0;
-                    if self.backoff.failures() > 0 {
-                        self.backoff.reset();
-                        self.show_phase();
-                    }
+                Ok(()) if self.backoff.failures() > 0 => {
+                    self.backoff.reset();
+                    self.show_phase();
                 }
-                Err(Trouble::Failure(Failure::Transient(detail))) => self.pause(member, &detail)?,
-                Err(Trouble::Failure(Failure::Poison { index, place, path, detail })) => {
-                    self.name_poison(member, Failure::Poison { index, place, path, detail }, index)?;
-                }
-                Err(Trouble::Failure(failure)) => return Err(failure),
-                Err(Trouble::Panic(message)) => self.narrow(member, &message, &mut alone)?,
+                Ok(()) => {}
+                Err(trouble) => self.answer(member, trouble)?,
             }
+            self.keep_seat(member)?;
             if self.overdue() && self.has_work() {
-                let left = self.pending.len();
+                let left = self.waiting().0;
                 tracing::warn!(
                     role = self.setup.role,
                     left,
@@ -66,12 +87,13 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 return Ok(());
             }
         }
-        self.begin_batch();
+        self.since = None;
+        self.gate(member);
         Ok(())
     }
 
-    /// Makes what is pending visible before partitions go; a failure leaves the
-    /// rest to who holds them next.
+    /// Makes what waits visible before partitions go; a failure leaves the rest to
+    /// who holds them next.
     ///
     /// # Errors
     /// Fenced and fatal ones.
@@ -80,52 +102,146 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             match self.attempt(member) {
                 Ok(()) => {}
                 Err(Trouble::Failure(failure @ (Failure::Fenced(_) | Failure::Fatal(_)))) => return Err(failure),
-                Err(_) => {
-                    self.stale = true;
-                    return Ok(());
-                }
+                Err(Trouble::Step(failure @ (Failure::Fenced(_) | Failure::Fatal(_)))) => return Err(failure),
+                Err(_) => return Ok(()),
             }
         }
         Ok(())
     }
 
-    /// A batch is empty from now on.
-    pub(super) fn begin_batch(&mut self) {
-        self.pending_bytes = 0;
-        self.since = None;
-        self.batch_limit = usize::MAX;
+    pub(super) fn has_work(&self) -> bool {
+        let now = Instant::now();
+        let waits = |held: &Held| {
+            held.passed()
+                || (held.is_free() && !held.queue.is_empty())
+                || held.trial_due().is_some_and(|due| due <= now)
+        };
+        !self.work.queue.is_empty() || self.letters.are_due() || self.held.iter().any(waits)
     }
 
-    fn has_work(&self) -> bool {
-        !self.pending.is_empty() || self.held.iter().any(Held::passed)
-    }
-
-    /// Handles a batch and takes the step, once.
+    /// Handles a part of the batch and takes the step, once.
     fn attempt(&mut self, member: &mut dyn Member) -> Result<(), Trouble> {
-        if self.stale {
-            self.reload()?;
+        self.reload()?;
+        if self.work.queue.is_empty() {
+            self.draw();
         }
-        let size = self.pending.len().min(self.batch_limit);
-        let batch = &self.pending[..size];
-        let effect = if batch.is_empty() {
-            H::Effect::default()
-        } else {
-            let handler = &mut self.handler;
-            match catch_unwind(AssertUnwindSafe(|| handler.handle(batch))) {
+        let (size, began) = (self.work.size(), Instant::now());
+        let result = self.attempt_part(member, size);
+        if let Err(trouble) = &result {
+            let taken = matches!(trouble, Trouble::Step(Failure::Transient(_)));
+            self.doubt(size, taken);
+        }
+        if began.elapsed() > SLOW && size > 0 {
+            self.work.search.slow(size);
+        }
+        result
+    }
+
+    fn attempt_part(&mut self, member: &mut dyn Member, size: usize) -> Result<(), Trouble> {
+        let mut effect = H::Effect::default();
+        if size > 0 {
+            let (handler, batch) = (&mut self.handler, self.work.queue.first(size));
+            effect = match catch_unwind(AssertUnwindSafe(|| handler.handle(batch))) {
                 Ok(effect) => effect?,
                 Err(payload) => return Err(Trouble::Panic(text_of(payload.as_ref()))),
-            }
-        };
+            };
+        }
+        self.write_letters()?;
+        let batch = self.work.queue.first(size).iter().map(|delivery| &delivery.record);
         let (trials, moves): (Vec<_>, Vec<_>) =
             trials(&self.held, batch).into_iter().map(|trial| ((trial.index, trial.ledger), trial.step)).unzip();
         if moves.is_empty() {
             return Ok(());
         }
-        self.step.perform(member, effect, &moves)?;
+        self.setup.boundaries.pass(Boundary::Commit);
+        self.step.perform(member, effect, &moves).map_err(Trouble::Step)?;
         for ((index, ledger), step) in trials.into_iter().zip(moves) {
             self.held[index].accept(ledger, step);
         }
         self.visible(size);
+        Ok(())
+    }
+
+    /// A new batch: a record whose time has come to be tried alone, else of each
+    /// partition that is free its share.
+    fn draw(&mut self) {
+        let now = Instant::now();
+        self.work.alone = false;
+        if let Some(held) = self.held.iter_mut().find(|held| held.trial_due().is_some_and(|due| due <= now)) {
+            self.work.queue = Queue::default();
+            self.work.alone = true;
+            held.queue.pop_front().into_iter().for_each(|delivery| self.work.queue.push_back(delivery));
+            return;
+        }
+        self.work.search.forget();
+        let config = &self.setup.config;
+        let mut left = self.work.search.limit().min(config.batch_max_records).max(1);
+        let full = |work: &Queue, left: usize| left == 0 || work.bytes() >= config.batch_max_bytes;
+        let ready = self.held.iter().filter(|held| held.is_free() && !held.queue.is_empty()).count();
+        let share = left.div_ceil(ready.max(1));
+        // First each its share, then whoever has more.
+        for most in [share, usize::MAX] {
+            for held in self.held.iter_mut().filter(|held| held.is_free()) {
+                let mut taken = 0;
+                while taken < most && !full(&self.work.queue, left) {
+                    let Some(delivery) = held.queue.pop_front() else { break };
+                    self.work.queue.push_back(delivery);
+                    (taken, left) = (taken + 1, left - 1);
+                }
+            }
+        }
+        self.work.queue.join();
+    }
+
+    /// What is done where an attempt failed.
+    fn answer(&mut self, member: &mut dyn Member, trouble: Trouble) -> Result<(), Failure> {
+        let (failure, class) = match trouble {
+            Trouble::Letters => return Ok(()),
+            Trouble::Panic(message) => return self.panicked(member, &message),
+            Trouble::Failure(failure) => (failure, ErrorClass::Handler),
+            Trouble::Step(failure) => (failure, ErrorClass::Store),
+        };
+        match failure {
+            Failure::Transient(detail) => self.pause(member, &detail),
+            Failure::Poison { index, path, detail, .. } => {
+                self.refuse(member, index, Fault::first(class, detail, path))
+            }
+            Failure::Unready { index, path, detail, .. } => {
+                self.try_later(member, index, Fault::first(class, detail, path))
+            }
+            Failure::Refused(detail) => {
+                let size = self.work.size();
+                if self.work.alone || self.work.search.failed(size) {
+                    return self.refuse(member, 0, Fault::first(class, detail, None));
+                }
+                Ok(())
+            }
+            failure @ (Failure::Fenced(_) | Failure::Fatal(_)) => Err(failure),
+        }
+    }
+
+    /// A panic names no record: it is sought, and then tried alone.
+    fn panicked(&mut self, member: &mut dyn Member, message: &str) -> Result<(), Failure> {
+        let size = self.work.size();
+        tracing::error!(role = self.setup.role, size, message, "the handler panicked; its state is given again");
+        if !self.work.alone && !self.work.search.failed(size) {
+            return Ok(());
+        }
+        let detail = format!("the handler panicked: {message}");
+        self.try_later(member, 0, Fault::first(ErrorClass::Panic, detail, None))
+    }
+
+    /// A failure named a delivery of the batch that can never be handled.
+    pub(super) fn refuse(&mut self, member: &mut dyn Member, index: usize, mut fault: Fault) -> Result<(), Failure> {
+        let size = self.work.size();
+        let Some((slot, _)) = named(self, index) else { return Err(not_there(index, &fault)) };
+        let Some(delivery) = self.work.queue.remove(index) else { return Err(not_there(index, &fault)) };
+        if let Some(ordeal) = self.held[slot].ordeal.take() {
+            (fault.tries, fault.first_failure) = (ordeal.tries + fault.tries, ordeal.first_failure);
+        } else {
+            self.work.search.named(index, size);
+        }
+        self.set_aside(member, slot, &delivery.record, fault);
         Ok(())
     }
 
@@ -134,72 +250,82 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let gauges = &self.setup.gauges;
         Gauges::add(&gauges.records, size);
         Gauges::add(&gauges.batches, 1);
-        if let Some(seq) = self.pending[..size].iter().rev().find_map(|delivery| delivery.meta.seq.as_ref()) {
+        let batch = self.work.queue.first(size);
+        if let Some(seq) = batch.iter().rev().find_map(|delivery| delivery.meta.seq.as_ref()) {
             gauges.last_seq.fetch_max(seq.n, Relaxed);
         }
         if let Some(since) = self.since {
             gauges.batch_us.store(since.elapsed().as_micros() as u64, Relaxed);
         }
-        self.pending.drain(..size);
-        if self.pending.is_empty() {
-            self.begin_batch();
+        if self.work.alone {
+            self.passed_alone();
+        } else if size > 0 {
+            self.work.search.passed(size);
+        }
+        self.work.queue.drop_first(size);
+    }
+
+    /// What an attempt at the first `size` touched is not known any more; where
+    /// the step may have been taken, nor is where anything stands.
+    fn doubt(&mut self, size: usize, taken: bool) {
+        let mut hint = 0;
+        for delivery in self.work.queue.first(size) {
+            if let Some(slot) = slot_of(&self.held, &delivery.record, hint) {
+                hint = slot;
+                self.held[slot].stale = true;
+            }
+        }
+        if taken {
+            self.held.iter_mut().for_each(|held| held.unsure = true);
         }
     }
 
-    /// Drops the handler's state and gives it again as it is visible; what is
-    /// visible of the batch already, is taken out of it.
+    /// Drops the handler's state where it may differ and gives it again as it is
+    /// visible; what is visible of the batch already, is taken out of it.
     fn reload(&mut self) -> Result<(), Failure> {
+        if self.held.iter().any(|held| held.unsure) {
+            return self.reconcile();
+        }
+        let stale = |held: &&mut Held| held.stale;
+        let places: Vec<_> = self.held.iter_mut().filter(stale).map(|held| held.place.clone()).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let states = self.step.restate(&places)?;
+        for (held, state) in self.held.iter_mut().filter(stale).zip(&states) {
+            self.handler.revoked(&held.place);
+            self.handler.assigned(&held.place, state)?;
+            held.stale = false;
+        }
+        Ok(())
+    }
+
+    fn reconcile(&mut self) -> Result<(), Failure> {
         let places: Vec<_> = self.held.iter().map(|held| held.place.clone()).collect();
         let resumes = self.step.resume(&places)?;
         for (held, resume) in self.held.iter_mut().zip(&resumes) {
-            if !held.reconcile(resume, &mut self.pending) {
+            let waiting = self.work.queue.len();
+            if !held.reconcile(resume, &mut self.work.queue) {
                 let (visible, next) = (held.visible, resume.next);
                 return Err(Failure::Fenced(format!(
                     "{} stands at {next:?}, not at {visible:?}: another process has gone on",
                     held.place
                 )));
             }
+            if self.work.queue.len() != waiting {
+                self.work.search.forget();
+            }
             self.handler.revoked(&held.place);
             self.handler.assigned(&held.place, &resume.state)?;
+            (held.stale, held.unsure) = (false, false);
         }
-        self.stale = false;
+        self.work.queue.join();
         Ok(())
     }
+}
 
-    /// A failure named a delivery of the batch.
-    fn name_poison(&mut self, member: &mut dyn Member, failure: Failure, index: usize) -> Result<(), Failure> {
-        self.stale = true;
-        let named = self.pending.get(index).map(|delivery| &delivery.record);
-        let found = named.and_then(|record| Some((slot_of(&self.held, record, 0)?, record.offset)));
-        let Some((slot, offset)) = found else {
-            return Err(Failure::Fatal(format!(
-                "a failure names delivery {index}, which is not in the batch: {failure}"
-            )));
-        };
-        self.set_aside(member, slot, offset, &failure);
-        Ok(())
-    }
-
-    /// A panic names no record: the batch is halved until it is alone, and what
-    /// comes before it is made visible on the way. `alone` counts its tries then.
-    fn narrow(&mut self, member: &mut dyn Member, message: &str, alone: &mut u32) -> Result<(), Failure> {
-        self.stale = true;
-        let size = self.pending.len().min(self.batch_limit);
-        tracing::error!(role = self.setup.role, size, message, "the handler panicked; its state is read again");
-        if size > 1 {
-            self.batch_limit = size / 2;
-            return Ok(());
-        }
-        *alone += 1;
-        if *alone < PANIC_TRIES {
-            return self.pause(member, &format!("the handler panicked: {message}"));
-        }
-        *alone = 0;
-        self.batch_limit = usize::MAX;
-        let place = self.pending.first().map(|delivery| place_of(&delivery.record).to_string()).unwrap_or_default();
-        let detail = format!("the handler panicked {PANIC_TRIES} times on this record: {message}");
-        self.name_poison(member, Failure::Poison { index: 0, place, path: None, detail }, 0)
-    }
+fn not_there(index: usize, fault: &Fault) -> Failure {
+    Failure::Fatal(format!("a failure names delivery {index}, which is not in the batch: {}", fault.detail))
 }
 
 fn text_of(payload: &(dyn std::any::Any + Send)) -> String {

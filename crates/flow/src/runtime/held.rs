@@ -1,15 +1,19 @@
-//! A partition that is held: its ledger, its window of ids, where its effect
-//! stands, and whether a record stopped it.
+//! A partition that is held: its ledger, its window of ids, what waits of it,
+//! where its effect stands, and what keeps it from going on.
 //!
 //! Not here: what moves it.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use tapedeck_contracts::EventKind;
+use tapedeck_contracts::{EventKind, Timestamp};
 use tapedeck_log::{LogRecord, TopicPartition};
 
-use super::{Move, Resume};
-use crate::{Delivery, Ledger, dedupe::Window, record_hash::record_hash};
+use super::{Move, Resume, queue::Queue};
+use crate::{Ledger, backoff::Backoff, dedupe::Window, record_hash::record_hash};
 
 /// A partition that is held.
 pub(super) struct Held {
@@ -28,8 +32,35 @@ pub(super) struct Held {
     pub(super) visible: Option<u64>,
     /// The last record whose effect is visible.
     pub(super) last: Option<(u64, u64)>,
+    /// The last record that is a dead letter, the same way.
+    pub(super) set_aside: Option<(u64, u64)>,
+    /// Decoded, not visible, and in no batch yet.
+    pub(super) queue: Queue,
+    /// The first of the queue fails, and is tried alone; the rest waits.
+    pub(super) ordeal: Option<Ordeal>,
+    /// Records that went through all their tries since waiting last helped one.
+    pub(super) hopeless: u32,
+    /// A dead letter could not be written, and the rest waits.
+    pub(super) letters_wait: bool,
     /// Why it stopped.
     pub(super) blocked: Option<String>,
+    /// It is paused at the log.
+    pub(super) paused: bool,
+    /// The handler's state of it may differ from what is visible.
+    pub(super) stale: bool,
+    /// Where its effect stands may differ from what is believed.
+    pub(super) unsure: bool,
+}
+
+/// A record that fails now and may not later, while it is tried alone.
+#[derive(Debug)]
+pub(super) struct Ordeal {
+    pub(super) offset: u64,
+    pub(super) tries: u32,
+    pub(super) first_failure: Timestamp,
+    pub(super) backoff: Backoff,
+    /// When it is tried again.
+    pub(super) due: Instant,
 }
 
 /// What a partition becomes once the step has been taken.
@@ -47,6 +78,29 @@ impl Held {
             && (Arc::ptr_eq(&self.place.topic, &record.topic) || self.place.topic == record.topic)
     }
 
+    /// Whether what waits of it may be handled.
+    pub(super) fn is_free(&self) -> bool {
+        self.ordeal.is_none() && !self.letters_wait
+    }
+
+    /// Whether it may be read on.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_free() && self.blocked.is_none()
+    }
+
+    /// When its first record is to be tried alone.
+    pub(super) fn trial_due(&self) -> Option<Instant> {
+        if self.letters_wait { None } else { self.ordeal.as_ref().map(|ordeal| ordeal.due) }
+    }
+
+    /// How long a record waits that is tried alone. A record that waited through
+    /// all its tries halves the waits of the next: what it waited for did not
+    /// come, and a partition full of such records must not take for ever.
+    pub(super) fn wait(&self, backoff: &mut Backoff) -> Duration {
+        let wait = backoff.next_wait();
+        1_u32.checked_shl(self.hopeless).map_or(Duration::ZERO, |share| wait / share)
+    }
+
     /// Whether the position moved since the last step with nothing to handle.
     pub(super) fn passed(&self) -> bool {
         self.ledger.next() != self.visible.unwrap_or(self.opened_at)
@@ -59,10 +113,15 @@ impl Held {
         self.last = step.last;
     }
 
+    /// A record became a dead letter.
+    pub(super) fn settle_aside(&mut self, offset: u64, hash: u64) {
+        self.ledger.settle(offset);
+        self.set_aside = self.set_aside.max(Some((offset, hash)));
+    }
+
     /// Believes what the effect says after a failure that left it open, and takes
-    /// what is visible out of what is pending. False where another process has
-    /// gone on.
-    pub(super) fn reconcile(&mut self, resume: &Resume, pending: &mut Vec<Delivery>) -> bool {
+    /// what is visible out of what waits. False where another process has gone on.
+    pub(super) fn reconcile(&mut self, resume: &Resume, work: &mut Queue) -> bool {
         // A position that only markers moved may have been kept by the group alone.
         let unmoved = resume.next.is_none() && self.last.is_none();
         if (resume.next < self.visible && !unmoved) || resume.next.is_some_and(|next| next > self.ledger.position()) {
@@ -70,22 +129,21 @@ impl Held {
         }
         self.visible = resume.next.or(self.visible);
         self.last = resume.last.or(self.last);
-        let visible = |record: &LogRecord| {
-            resume.next.is_some_and(|next| record.offset < next) || resume.held.contains(&record.offset)
-        };
-        let mut settled = Vec::new();
-        pending.retain(|delivery| {
-            let done = self.owns(&delivery.record) && visible(&delivery.record);
-            if done {
-                settled.push(delivery.record.offset);
-            }
-            !done
-        });
-        for offset in settled {
-            self.ledger.settle(offset);
+        let visible = |offset: u64| resume.next.is_some_and(|next| offset < next) || resume.held.contains(&offset);
+        let place = self.place.clone();
+        let done = work.take(|delivery| is_of(&place, &delivery.record) && visible(delivery.record.offset));
+        for delivery in done.into_iter().chain(self.queue.take(|delivery| visible(delivery.record.offset))) {
+            self.ledger.settle(delivery.record.offset);
+        }
+        if self.ordeal.as_ref().is_some_and(|ordeal| visible(ordeal.offset)) {
+            self.ordeal = None;
         }
         true
     }
+}
+
+fn is_of(place: &TopicPartition, record: &LogRecord) -> bool {
+    place.partition == record.partition && place.topic == record.topic
 }
 
 /// Which of those held a record belongs to; `hint` is where the last one was,
@@ -98,12 +156,11 @@ pub(super) fn slot_of(held: &[Held], record: &LogRecord, hint: usize) -> Option<
 }
 
 /// The moves that settling a batch comes to, with those of partitions where only
-/// duplicates or markers went by. Nothing changes yet.
-pub(super) fn trials(held: &[Held], batch: &[Delivery]) -> Vec<Trial> {
+/// duplicates, dead letters or markers went by. Nothing changes yet.
+pub(super) fn trials<'a>(held: &'a [Held], batch: impl Iterator<Item = &'a LogRecord>) -> Vec<Trial> {
     let mut open: Vec<Option<(Ledger, &LogRecord)>> = held.iter().map(|_| None).collect();
     let mut hint = 0;
-    for delivery in batch {
-        let record = &delivery.record;
+    for record in batch {
         let Some(slot) = slot_of(held, record, hint) else { continue };
         hint = slot;
         let (ledger, newest) = open[slot].get_or_insert_with(|| (held[slot].ledger.clone(), record));
@@ -119,6 +176,8 @@ pub(super) fn trials(held: &[Held], batch: &[Delivery]) -> Vec<Trial> {
         })
         .map(|(index, slot, ledger, last)| {
             let (next, ahead) = (ledger.next(), ledger.ahead().collect());
+            // A dead letter is a record that was read: the log is known by it too.
+            let last = last.max(slot.set_aside.filter(|(offset, _)| *offset < next));
             let step = Move { partition: slot.place.clone(), expected: slot.visible, next, ahead, last };
             Trial { index, ledger, step }
         })

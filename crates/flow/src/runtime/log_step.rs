@@ -5,12 +5,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
 use tapedeck_contracts::catalogue::{group_of, state_topic};
 use tapedeck_log::{GroupOffset, Log, Member, Record, TopicPartition};
 
 use super::{Move, Resume, Step};
 use crate::{
-    Failure,
+    Boundaries, Boundary, Failure,
     state::{self, AT, At},
 };
 
@@ -44,12 +45,29 @@ pub struct LogStep {
     topic: Arc<str>,
     /// What `@at` says, by partition of the state.
     at: BTreeMap<u32, At>,
+    /// The state that is visible, by partition of it, so that it need not be read
+    /// again where only a record failed.
+    kept: BTreeMap<u32, BTreeMap<String, Bytes>>,
+    boundaries: Boundaries,
 }
 
 impl LogStep {
     /// The step of a role.
     pub fn new(log: Arc<dyn Log>, role: &str) -> Self {
-        Self { log, group: group_of(role), topic: state_topic(role).into(), at: BTreeMap::new() }
+        Self {
+            log,
+            group: group_of(role),
+            topic: state_topic(role).into(),
+            at: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            boundaries: Boundaries::default(),
+        }
+    }
+
+    /// Tells these of the boundaries that it passes.
+    #[must_use]
+    pub fn watched_by(self, boundaries: Boundaries) -> Self {
+        Self { boundaries, ..self }
     }
 }
 
@@ -61,9 +79,14 @@ impl Step for LogStep {
         partitions.iter().map(|place| self.resume_one(place, &committed)).collect()
     }
 
+    fn restate(&mut self, partitions: &[TopicPartition]) -> Result<Vec<BTreeMap<String, Bytes>>, Failure> {
+        Ok(partitions.iter().map(|place| self.kept.get(&place.partition).cloned().unwrap_or_default()).collect())
+    }
+
     fn perform(&mut self, member: &mut dyn Member, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
         if !effect.first.is_empty() {
             self.log.append(effect.first)?;
+            self.boundaries.pass(Boundary::Append);
         }
         let mut at: BTreeMap<u32, At> = BTreeMap::new();
         for step in moves {
@@ -79,7 +102,12 @@ impl Step for LogStep {
         }
         let mut records = effect.records;
         records.reserve(effect.state.len() + at.len());
-        records.extend(effect.state.into_iter().map(|c| state::record(&self.topic, c.partition, &c.key, c.value)));
+        let mut changed = Vec::with_capacity(effect.state.len());
+        for StateChange { partition, key, value } in effect.state {
+            let record = state::record(&self.topic, partition, &key, value);
+            changed.push((partition, key, record.value.clone()));
+            records.push(record);
+        }
         for (number, at) in &at {
             let value = serde_json::to_vec(at).map_err(|error| Failure::Fatal(format!("`{AT}`: {error}")))?;
             records.push(state::record(&self.topic, *number, AT, Some(value)));
@@ -88,6 +116,13 @@ impl Step for LogStep {
             moves.iter().map(|step| GroupOffset { partition: step.partition.clone(), next: step.next }).collect();
         member.transact(records, &offsets)?;
         self.at.extend(at);
+        for (partition, key, value) in changed {
+            let kept = self.kept.entry(partition).or_default();
+            match value {
+                Some(value) => kept.insert(key, value),
+                None => kept.remove(&key),
+            };
+        }
         Ok(())
     }
 }
@@ -112,6 +147,7 @@ impl LogStep {
         let next = at.next.get(&name).copied().or(set);
         let held = at.ahead.get(&name).cloned().unwrap_or_default();
         self.at.insert(place.partition, at);
+        self.kept.insert(place.partition, state.clone());
         Ok(Resume { next, held, last: None, state })
     }
 }

@@ -15,12 +15,15 @@ use bytes::Bytes;
 use tapedeck_contracts::catalogue::group_of;
 use tapedeck_log::{Log, Member, TopicPartition};
 
-use crate::{Boundaries, Delivery, DeliveryConfig, Failure, Gauges, Stop, dead_letter::Aside};
+use crate::{Boundaries, Budget, Delivery, DeliveryConfig, Failure, Gauges, Stop, dead_letter::Aside};
 
+mod alone;
 mod batch;
 mod held;
+mod letters;
 mod log_step;
 mod open;
+mod queue;
 mod serve;
 
 pub use log_step::{LogEffect, LogStep, StateChange};
@@ -39,12 +42,14 @@ pub trait Handler {
     /// Fatal where the state cannot be read.
     fn assigned(&mut self, partition: &TopicPartition, state: &BTreeMap<String, Bytes>) -> Result<(), Failure>;
 
-    /// Handles a batch: deliveries of all partitions held, in the order of each.
-    /// After an error or a panic the state of all partitions is given again, and
-    /// the batch comes again without the record that an error named.
+    /// Handles a batch: deliveries of partitions held, in the order of each. After
+    /// an error or a panic the state of the partitions in the batch is given
+    /// again, and the batch comes again: without the record that an error named,
+    /// or in parts, so that the one is found that makes it panic.
     ///
     /// # Errors
-    /// Poison names the record that can never be handled.
+    /// Poison names the record that can never be handled, unready the one that
+    /// cannot be handled now: its partition waits and it is tried alone.
     fn handle(&mut self, batch: &[Delivery]) -> Result<Self::Effect, Failure>;
 
     /// A partition is no longer held; its state is dropped.
@@ -62,12 +67,22 @@ pub trait Step {
     /// Transient where log or store cannot be reached.
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure>;
 
+    /// The state alone of these partitions, which are open, after a failure that
+    /// made nothing visible.
+    ///
+    /// # Errors
+    /// Those of [`Step::resume`], which is what is asked unless a step knows better.
+    fn restate(&mut self, partitions: &[TopicPartition]) -> Result<Vec<BTreeMap<String, Bytes>>, Failure> {
+        Ok(self.resume(partitions)?.into_iter().map(|resume| resume.state).collect())
+    }
+
     /// Makes the effect and the moves visible: both or neither.
     ///
     /// # Errors
     /// Transient leaves open which of the two it was, and [`Step::resume`] says
-    /// it. Poison names a delivery of the batch; fenced means that another
-    /// process has gone on; nothing is visible after these two.
+    /// it. Poison and unready name a delivery of the batch, refused names none;
+    /// fenced means that another process has gone on; nothing is visible after
+    /// these.
     fn perform(&mut self, member: &mut dyn Member, effect: Self::Effect, moves: &[Move]) -> Result<(), Failure>;
 }
 
@@ -123,6 +138,8 @@ pub struct Setup {
     pub boundaries: Boundaries,
     /// What becomes of a record that can never be handled.
     pub aside: Aside,
+    /// What waits in memory counts here, with that of the process's other roles.
+    pub budget: Arc<Budget>,
 }
 
 impl Setup {
@@ -136,9 +153,11 @@ impl Setup {
 /// then made visible, and the group left, within the drain time.
 ///
 /// Failures that pass are tried again without end, the partitions held
-/// meanwhile. A record that can never be handled stops its partition, with a
-/// clear message in the gauges; the others go on. A lost seat drops the state
-/// and joins again.
+/// meanwhile. A record that can never be handled becomes a dead letter, and is
+/// settled once that is durable; one that cannot be handled now is tried a few
+/// times alone before it does, its partition held and the others not. Where
+/// [`Aside::Stop`] is asked for, such a record stops its partition instead, with
+/// a clear message in the gauges. A lost seat drops the state and joins again.
 ///
 /// # Errors
 /// [`Failure::Fatal`]: a person must act, and the text says how.

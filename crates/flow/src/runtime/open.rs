@@ -6,7 +6,7 @@
 use tapedeck_contracts::catalogue::Catalogue;
 use tapedeck_log::{PollLimits, TopicPartition};
 
-use super::{Resume, Setup, held::Held};
+use super::{Resume, Setup, held::Held, queue::Queue};
 use crate::{Failure, Ledger, opener::Opener, record_hash::record_hash};
 
 /// One record, which lies in the log.
@@ -41,7 +41,16 @@ pub(super) fn open(setup: &Setup, place: &TopicPartition, resume: &Resume) -> Re
         opened_at: next,
         visible: resume.next,
         last: resume.last,
+        set_aside: None,
+        queue: Queue::default(),
+        ordeal: None,
+        hopeless: 0,
+        letters_wait: false,
         blocked: None,
+        // Whoever was assigned it paused it.
+        paused: true,
+        stale: false,
+        unsure: false,
     })
 }
 

@@ -1,7 +1,8 @@
 //! The loop of the runtime: joins the group, opens what is assigned, polls and
 //! decodes until a batch is due, gives up what is revoked, drains at the end.
 //!
-//! Not here: handling a batch and taking the step (`batch`).
+//! Not here: handling a batch and taking the step (`batch`), and records that
+//! fail (`alone`, `letters`).
 
 use std::{
     collections::BTreeMap,
@@ -12,14 +13,25 @@ use tapedeck_log::{GroupOffset, LogError, LogRecord, Member, PollLimits, Polled,
 
 use super::{
     Handler, Resume, Setup, Step,
+    batch::Work,
     held::{Held, slot_of},
+    letters::{Fault, Letters},
     open,
 };
-use crate::{Delivery, Failure, Gauges, Phase, backoff::Backoff};
+use crate::{
+    Delivery, Failure, Gauges, Phase,
+    backoff::Backoff,
+    budget::{BYTES_FACTOR, RECORD_BYTES, Share},
+    inbound::is_for_others,
+};
 
 /// How long one wait for records lasts where none are there: how late the wish
 /// to stop may be noticed.
 const IDLE: Duration = Duration::from_millis(100);
+
+/// Work that goes on for longer than this without a poll is interrupted by one
+/// that brings nothing, to keep the seat.
+const KEEP: Duration = Duration::from_secs(1);
 
 /// A role at work.
 pub(super) struct Runtime<H, S> {
@@ -29,17 +41,17 @@ pub(super) struct Runtime<H, S> {
     pub(super) held: Vec<Held>,
     /// Assigned, and not open yet.
     newcomers: Vec<TopicPartition>,
-    /// Decoded and not visible, in the order of each partition.
-    pub(super) pending: Vec<Delivery>,
-    /// Size of what is pending.
-    pub(super) pending_bytes: usize,
-    /// Since when the oldest of it waits.
+    /// The batch that is handled.
+    pub(super) work: Work,
+    /// Dead letters that are not durable yet.
+    pub(super) letters: Letters,
+    /// Since when the oldest waits of what may go on.
     pub(super) since: Option<Instant>,
-    /// How many deliveries a batch takes; fewer while one that panics is sought.
-    pub(super) batch_limit: usize,
-    /// The handler's state may differ from what is visible.
-    pub(super) stale: bool,
     pub(super) backoff: Backoff,
+    /// Of the memory of the process.
+    pub(super) share: Share,
+    /// When the log was last polled.
+    polled: Instant,
     /// When draining ends, once somebody asked to stop.
     deadline: Option<Instant>,
 }
@@ -47,17 +59,17 @@ pub(super) struct Runtime<H, S> {
 impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     pub(super) fn new(setup: Setup, handler: H, step: S) -> Self {
         Self {
+            share: setup.budget.share(),
             setup,
             handler,
             step,
             held: Vec::new(),
             newcomers: Vec::new(),
-            pending: Vec::new(),
-            pending_bytes: 0,
+            work: Work::default(),
+            letters: Letters::default(),
             since: None,
-            batch_limit: usize::MAX,
-            stale: false,
             backoff: Backoff::default(),
+            polled: Instant::now(),
             deadline: None,
         }
     }
@@ -98,6 +110,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         self.show_phase();
         while !self.setup.stop.requested() {
             self.admit(member)?;
+            self.gate(member);
             self.fill(member)?;
             if self.due() {
                 self.flush(member)?;
@@ -132,7 +145,6 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             tracing::debug!(role = self.setup.role, partition = %place, next = held.opened_at, "partition opened");
             self.newcomers.remove(0);
             self.held.push(held);
-            member.resume(&[place]);
         }
         Ok(())
     }
@@ -151,16 +163,16 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         if behind.is_empty() { Ok(()) } else { Ok(member.commit(&behind)?) }
     }
 
-    /// Polls once and takes what it brings.
+    /// Polls once, for what a batch and the memory have room for, and takes what
+    /// it brings.
     fn fill(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
-        let config = &self.setup.config;
-        let left = |since: Instant| config.batch_max_age().saturating_sub(since.elapsed());
-        let timeout = self.since.map_or(IDLE, left).min(IDLE);
+        let (config, room, (records, bytes)) = (&self.setup.config, self.share.room_bytes(), self.ready());
         let limits = PollLimits {
-            max_records: config.batch_max_records.saturating_sub(self.pending.len()).max(1),
-            max_bytes: config.batch_max_bytes.saturating_sub(self.pending_bytes).max(1),
-            timeout,
+            max_records: config.batch_max_records.saturating_sub(records).min(room / RECORD_BYTES).max(1),
+            max_bytes: config.batch_max_bytes.saturating_sub(bytes).min(room / BYTES_FACTOR).max(1),
+            timeout: self.patience(),
         };
+        self.polled = Instant::now();
         match member.poll(limits) {
             Ok(polled) => {
                 if self.backoff.failures() > 0 {
@@ -209,8 +221,17 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         Ok(())
     }
 
-    /// Decodes records, leaves out those of known events, keeps the rest pending.
+    /// How long the next poll may wait: until something is due.
+    fn patience(&self) -> Duration {
+        let age = self.since.map(|since| self.setup.config.batch_max_age().saturating_sub(since.elapsed()));
+        let trial = self.held.iter().filter_map(Held::trial_due).min();
+        let trial = trial.map(|due| due.saturating_duration_since(Instant::now()));
+        [age, trial, self.letters.wait()].into_iter().flatten().fold(IDLE, Duration::min)
+    }
+
+    /// Decodes records, leaves out those of known events, keeps the rest waiting.
     fn accept(&mut self, member: &mut dyn Member, records: Vec<LogRecord>) {
+        let group = self.setup.group();
         let mut hint = 0;
         for record in records {
             let Some(slot) = slot_of(&self.held, &record, hint) else { continue };
@@ -224,65 +245,56 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 held.ledger.settle(offset);
                 continue;
             }
-            let bytes = record.value.as_ref().map_or(0, |value| value.len()) + record.headers.as_bytes().len();
-            match Delivery::decode_as(held.kind, record, self.pending.len()) {
+            match Delivery::read(held.kind, record) {
+                Ok(delivery) if delivery.meta.redrive.as_ref().is_some_and(|redrive| redrive.group != group) => {
+                    held.ledger.settle(offset);
+                    Gauges::add(&self.setup.gauges.redriven_skipped, 1);
+                }
                 Ok(delivery) => {
-                    if held.window.insert(delivery.id.fingerprint()) && !held.ahead.remove(&offset) {
-                        self.pending.push(delivery);
-                        self.pending_bytes += bytes;
+                    if held.window.insert(delivery.fingerprint()) && !held.ahead.remove(&offset) {
+                        held.queue.push_back(delivery);
+                        self.since.get_or_insert_with(Instant::now);
                     } else {
                         held.ledger.settle(offset);
                         Gauges::add(&self.setup.gauges.duplicates, 1);
                     }
                 }
-                Err(failure) => self.set_aside(member, slot, offset, &failure),
+                Err(unread) if is_for_others(&unread.record, &group) => {
+                    held.ledger.settle(offset);
+                    Gauges::add(&self.setup.gauges.redriven_skipped, 1);
+                }
+                Err(_) if held.ahead.remove(&offset) => {
+                    held.ledger.settle(offset);
+                }
+                Err(unread) => {
+                    let fault = Fault::first(unread.class, unread.detail, unread.path);
+                    self.set_aside(member, slot, &unread.record, fault);
+                }
             }
-        }
-        if self.since.is_none() && !self.pending.is_empty() {
-            self.since = Some(Instant::now());
         }
     }
 
-    /// Whether a batch is complete: by count, by bytes, by age.
+    /// Whether there is something to do: a batch is complete by count, by bytes or
+    /// by age, a record is to be tried alone, a dead letter to be written.
     fn due(&self) -> bool {
-        let config = &self.setup.config;
-        match self.since {
-            None => self.held.iter().any(Held::passed),
-            Some(since) => {
-                self.pending.len() >= config.batch_max_records
-                    || self.pending_bytes >= config.batch_max_bytes
-                    || since.elapsed() >= config.batch_max_age()
+        let (config, (records, bytes), now) = (&self.setup.config, self.ready(), Instant::now());
+        let trial = self.held.iter().filter_map(Held::trial_due).any(|due| due <= now);
+        trial
+            || self.letters.are_due()
+            || match self.since {
+                None => self.held.iter().any(Held::passed),
+                Some(since) => {
+                    records >= config.batch_max_records
+                        || bytes >= config.batch_max_bytes
+                        || since.elapsed() >= config.batch_max_age()
+                }
             }
-        }
     }
 
-    /// The one place where it is decided what becomes of a record that can never
-    /// be handled: its partition stops there, and everything from it on stays in
-    /// the log, unsettled.
-    pub(super) fn set_aside(&mut self, member: &mut dyn Member, slot: usize, offset: u64, failure: &Failure) {
-        let held = &mut self.held[slot];
-        let path = match failure {
-            Failure::Poison { path: Some(path), .. } => format!(" (at {path})"),
-            _ => String::new(),
-        };
-        let message = format!(
-            "{failure}{path}. {} stops at offset {offset}; nothing is lost, the other partitions go on. Correct the \
-             cause and start again; or, where this record can never be handled, stop the process and give it up: \
-             `tapedeck groups skip {} {}/{offset} --reason \"...\"`",
-            held.place,
-            self.setup.group(),
-            held.place
-        );
-        tracing::error!(role = self.setup.role, partition = %held.place, offset, "{message}");
-        held.blocked = Some(message);
-        member.pause(std::slice::from_ref(&held.place));
-        Gauges::add(&self.setup.gauges.poison, 1);
-        let held = &self.held[slot];
-        self.pending.retain(|delivery| delivery.record.offset < offset || !held.owns(&delivery.record));
-        if self.pending.is_empty() {
-            self.begin_batch();
-        }
-        self.show_phase();
+    /// Deliveries that may be handled now, and their bytes.
+    fn ready(&self) -> (usize, usize) {
+        let free = self.held.iter().filter(|held| held.is_free()).map(|held| &held.queue);
+        free.chain([&self.work.queue]).fold((0, 0), |sum, queue| (sum.0 + queue.len(), sum.1 + queue.bytes()))
     }
 
     /// Waits before the next try; what is held stays held, for the seat is kept by
@@ -291,7 +303,6 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// # Errors
     /// Fenced and fatal ones of the log.
     pub(super) fn pause(&mut self, member: &mut dyn Member, detail: &str) -> Result<(), Failure> {
-        self.stale = true;
         Gauges::add(&self.setup.gauges.retries, 1);
         let wait = self.backoff.next_wait();
         tracing::warn!(role = self.setup.role, detail, wait_ms = wait.as_millis() as u64, "failed; tried again");
@@ -299,22 +310,41 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         if self.held.iter().all(|held| held.blocked.is_none()) {
             self.setup.gauges.set_phase(Phase::Retrying(format!("{detail}; tried again until it works")));
         }
-        member.pause(&self.places(|_| true));
         let until = Instant::now() + wait;
         while Instant::now() < until && !self.overdue() {
-            match member.poll(PollLimits { max_records: 1, max_bytes: 1, timeout: Duration::ZERO }) {
-                Ok(polled) => self.take(member, polled, false)?,
-                Err(LogError::Transient(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.poll_paused(member)?;
             let rest = until.saturating_duration_since(Instant::now()).min(IDLE);
             match self.setup.stop.requested() {
                 true => std::thread::sleep(rest), // The wish is known; the time is still needed.
                 false => drop(self.setup.stop.wait(rest)),
             }
         }
-        member.resume(&self.places(|held| held.blocked.is_none()));
+        self.gate(member);
         Ok(())
+    }
+
+    /// Polls without taking records where the last poll is long ago.
+    ///
+    /// # Errors
+    /// Fenced and fatal ones of the log.
+    pub(super) fn keep_seat(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        if self.polled.elapsed() < KEEP {
+            return Ok(());
+        }
+        self.poll_paused(member)?;
+        self.gate(member);
+        Ok(())
+    }
+
+    fn poll_paused(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        member.pause(&self.places(|held| !held.paused));
+        self.held.iter_mut().for_each(|held| held.paused = true);
+        self.polled = Instant::now();
+        match member.poll(PollLimits { max_records: 1, max_bytes: 1, timeout: Duration::ZERO }) {
+            Ok(polled) => self.take(member, polled, false),
+            Err(LogError::Transient(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether the time to drain is over.
@@ -329,9 +359,13 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     pub(super) fn show_phase(&self) {
         let reasons: BTreeMap<_, _> =
             self.held.iter().filter_map(|held| Some((&held.place, held.blocked.as_deref()?))).collect();
+        let waiting = self.held.iter().any(|held| held.letters_wait);
         self.setup.gauges.set_phase(match (reasons.is_empty(), self.held.is_empty()) {
             (false, _) => Phase::Blocked(reasons.into_values().collect::<Vec<_>>().join("; ")),
             (true, true) => Phase::Standby,
+            (true, false) if waiting => {
+                Phase::Retrying("dead letters cannot be written; tried again until it works".to_owned())
+            }
             (true, false) => Phase::Running,
         });
     }
@@ -344,12 +378,15 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             std::mem::take(&mut self.held).into_iter().partition(|held| partitions.contains(&held.place));
         self.held = kept;
         let gone: Vec<Held> = gone;
-        self.pending.retain(|delivery| !gone.iter().any(|held| held.owns(&delivery.record)));
+        self.work.queue.take(|delivery| gone.iter().any(|held| held.owns(&delivery.record)));
+        self.work.queue.join();
+        self.work.search.forget();
         for held in &gone {
+            self.letters.forget(&held.place);
             self.handler.revoked(&held.place);
         }
-        if self.pending.is_empty() {
-            self.begin_batch();
+        if self.ready().0 == 0 {
+            self.since = None;
         }
     }
 
@@ -357,7 +394,6 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let all = self.places(|_| true);
         self.forget(&all);
         self.newcomers.clear();
-        self.stale = false;
     }
 
     fn places(&self, which: impl Fn(&Held) -> bool) -> Vec<TopicPartition> {

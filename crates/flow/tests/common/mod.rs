@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tapedeck_contracts::{EventId, headers::CE_ID};
 use tapedeck_flow::{
-    Delivery, DeliveryConfig, Failure, Gauges, Stop,
+    DeadLetter, Delivery, DeliveryConfig, Failure, Gauges, Stop,
     runtime::{self, Handler, LogEffect, LogStep, Setup, StateChange, Step},
     state::{self, AT, At},
 };
@@ -24,6 +24,7 @@ use tapedeck_log::{
 
 pub(crate) const ROLE: &str = "counter";
 pub(crate) const INPUT: &str = "alerts.v1";
+pub(crate) const DLQ: &str = "alerts.v1.dlq";
 pub(crate) const OUTPUT: &str = "realtime-updates";
 pub(crate) const PARTITIONS: u32 = 2;
 
@@ -49,7 +50,8 @@ impl Tape {
             delete: !compact,
             compact,
         };
-        log.create_topics(&[topic(INPUT, false), topic(OUTPUT, false), topic("tapedeck.counter.state", true)]).unwrap();
+        let state = topic("tapedeck.counter.state", true);
+        log.create_topics(&[topic(INPUT, false), topic(DLQ, false), topic(OUTPUT, false), state]).unwrap();
         Self { log, _dir: dir }
     }
 
@@ -60,8 +62,17 @@ impl Tape {
 
     /// The first `count` records of the output, by partition; waits until they are there.
     pub(crate) fn outputs(&self, count: usize) -> Vec<LogRecord> {
+        self.records(OUTPUT, count)
+    }
+
+    /// The first `count` dead letters; waits until they are there.
+    pub(crate) fn letters(&self, count: usize) -> Vec<DeadLetter> {
+        self.records(DLQ, count).iter().map(|record| DeadLetter::read(record).unwrap()).collect()
+    }
+
+    fn records(&self, topic: &str, count: usize) -> Vec<LogRecord> {
         let mut reader = self.log.reader().unwrap();
-        reader.assign(&(0..PARTITIONS).map(|p| (TopicPartition::new(OUTPUT, p), 0)).collect::<Vec<_>>()).unwrap();
+        reader.assign(&(0..PARTITIONS).map(|p| (TopicPartition::new(topic, p), 0)).collect::<Vec<_>>()).unwrap();
         let limits = PollLimits { max_records: 1_000, max_bytes: 1 << 20, timeout: Duration::from_secs(1) };
         let mut records = Vec::new();
         while records.len() < count {
@@ -72,7 +83,16 @@ impl Tape {
 
     /// How many records the output holds.
     pub(crate) fn output_len(&self) -> u64 {
-        (0..PARTITIONS).map(|p| self.log.bounds(&TopicPartition::new(OUTPUT, p)).unwrap().1).sum()
+        self.len(OUTPUT)
+    }
+
+    /// How many dead letters there are.
+    pub(crate) fn letters_len(&self) -> u64 {
+        self.len(DLQ)
+    }
+
+    fn len(&self, topic: &str) -> u64 {
+        (0..PARTITIONS).map(|p| self.log.bounds(&TopicPartition::new(topic, p)).unwrap().1).sum()
     }
 
     /// What the role keeps of a partition: its count, and where it stands.
@@ -93,6 +113,7 @@ impl Tape {
             gauges: Arc::new(Gauges::default()),
             boundaries: Default::default(),
             aside: Default::default(),
+            budget: Default::default(),
         }
     }
 
@@ -130,7 +151,31 @@ impl Running {
 }
 
 /// What may happen before a delivery is handled.
-pub(crate) type Mishap = Arc<Mutex<dyn FnMut(&Delivery) -> Result<(), String> + Send>>;
+pub(crate) type Mishap = Arc<Mutex<dyn FnMut(&Delivery) -> Result<(), Bad> + Send>>;
+
+/// How a delivery is bad.
+pub(crate) enum Bad {
+    /// It can never be handled.
+    Poison(String),
+    /// It cannot be handled now.
+    Unready(String),
+}
+
+impl From<String> for Bad {
+    fn from(detail: String) -> Self {
+        Self::Poison(detail)
+    }
+}
+
+impl Bad {
+    fn at(self, index: usize, delivery: &Delivery) -> Failure {
+        let (place, path) = (delivery.place().to_string(), None);
+        match self {
+            Self::Poison(detail) => Failure::Poison { index, place, path, detail },
+            Self::Unready(detail) => Failure::Unready { index, place, path, detail },
+        }
+    }
+}
 
 /// Copies each event to the output and counts it.
 #[derive(Default)]
@@ -142,7 +187,7 @@ pub(crate) struct Counter {
 }
 
 impl Counter {
-    pub(crate) fn with(mishap: impl FnMut(&Delivery) -> Result<(), String> + Send + 'static) -> Self {
+    pub(crate) fn with(mishap: impl FnMut(&Delivery) -> Result<(), Bad> + Send + 'static) -> Self {
         Self { mishap: Some(Arc::new(Mutex::new(mishap))), ..Self::default() }
     }
 }
@@ -161,8 +206,7 @@ impl Handler for Counter {
             if let Some(mishap) = &self.mishap {
                 // A panic in there must not spoil the next try.
                 let mut mishap = mishap.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                let place = delivery.place().to_string();
-                mishap(delivery).map_err(|detail| Failure::Poison { index, place, path: None, detail })?;
+                mishap(delivery).map_err(|bad| bad.at(index, delivery))?;
             }
             let partition = delivery.record.partition;
             *self.counts.entry(partition).or_default() += 1;

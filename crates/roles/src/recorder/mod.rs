@@ -42,8 +42,9 @@ pub fn run(ctx: Context, store: Arc<dyn Store>, delivery: DeliveryConfig) -> Res
         gauges: ctx.gauges,
         boundaries: ctx.boundaries,
         aside: ctx.aside,
+        budget: ctx.budget,
     };
-    let step = StoreStep::new(store, setup.group());
+    let step = StoreStep::new(store, setup.group()).watched_by(setup.boundaries.clone());
     runtime::run(setup, Recorder, step)
 }
 

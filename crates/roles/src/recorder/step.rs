@@ -4,13 +4,14 @@
 //! Not here: making rows.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use tapedeck_flow::{
-    Failure,
+    Boundaries, Boundary, Failure,
     runtime::{Move, Resume, Step},
 };
 use tapedeck_log::{GroupOffset, Member, TopicPartition};
@@ -23,12 +24,19 @@ pub struct StoreStep {
     /// Where the store stands. The group's offset may be further, past offsets
     /// that hold no records: the store moves only with a record.
     stored: HashMap<TopicPartition, Option<u64>>,
+    boundaries: Boundaries,
 }
 
 impl StoreStep {
     /// The step of a group.
     pub fn new(store: Arc<dyn Store>, group: String) -> Self {
-        Self { store, group, stored: HashMap::new() }
+        Self { store, group, stored: HashMap::new(), boundaries: Boundaries::default() }
+    }
+
+    /// Tells these of the boundaries that it passes.
+    #[must_use]
+    pub fn watched_by(self, boundaries: Boundaries) -> Self {
+        Self { boundaries, ..self }
     }
 
     fn moves(&self, moves: &[Move]) -> Vec<OffsetMove> {
@@ -67,11 +75,16 @@ impl Step for StoreStep {
         Ok(found.into_iter().map(resume).collect())
     }
 
+    fn restate(&mut self, partitions: &[TopicPartition]) -> Result<Vec<BTreeMap<String, Bytes>>, Failure> {
+        Ok(vec![BTreeMap::new(); partitions.len()])
+    }
+
     fn perform(&mut self, member: &mut dyn Member, rows: Vec<Row>, moves: &[Move]) -> Result<(), Failure> {
         let offsets = self.moves(moves);
         if !offsets.is_empty() {
             let batch = Batch { group: self.group.clone(), rows, offsets, ingested_at_ms: now_ms() };
             self.store.apply(&batch).map_err(|error| failure(error, &batch.rows))?;
+            self.boundaries.pass(Boundary::Apply);
             for step in moves.iter().filter(|step| step.last.is_some()) {
                 self.stored.insert(step.partition.clone(), Some(step.next));
             }

@@ -54,8 +54,10 @@ pub fn run(ctx: Context, strategies: Vec<StrategyConfig>, delivery: DeliveryConf
         gauges: ctx.gauges,
         boundaries: ctx.boundaries,
         aside: ctx.aside,
+        budget: ctx.budget,
     };
-    runtime::run(setup, Shell::new(strategies), LogStep::new(ctx.log, ROLE))
+    let step = LogStep::new(ctx.log, ROLE).watched_by(setup.boundaries.clone());
+    runtime::run(setup, Shell::new(strategies), step)
 }
 
 /// The handler: gives each market event to the strategies of its partition.

@@ -209,6 +209,7 @@ impl Running {
             boundaries: Default::default(),
             aside: if config.replay { Aside::Stop } else { Aside::DeadLetter },
             emitter: None,
+            budget: Default::default(),
         };
         let given = context.clone();
         let thread = Some(thread::spawn(move || run(given, setup(), config)));
@@ -436,6 +437,7 @@ fn a_log_that_ends_before_the_state_is_refused() {
         boundaries: Default::default(),
         aside: Default::default(),
         emitter: None,
+        budget: Default::default(),
     };
     let failure = run(context.clone(), setup(), config()).unwrap_err();
     assert!(failure.to_string().contains("is at offset 1000, but the log ends at"), "{failure}");

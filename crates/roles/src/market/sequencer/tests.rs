@@ -165,6 +165,7 @@ impl Bench {
             boundaries: Default::default(),
             aside: Default::default(),
             emitter: None,
+            budget: Default::default(),
         };
         let progress = Arc::new(Progress::default());
         let all_done = || {
@@ -193,6 +194,7 @@ impl Bench {
             boundaries: Default::default(),
             aside: Aside::Stop,
             emitter: None,
+            budget: Default::default(),
         };
         let failure = run(&ctx, &CONFIG, &[source], &Arc::new(Progress::default())).unwrap_err().to_string();
         assert_eq!(ctx.gauges.phase(), Phase::Failed(failure.clone()));
@@ -372,6 +374,7 @@ fn paced(bench: &Bench, source: SourceConfig, seconds: i64) -> usize {
         boundaries: Default::default(),
         aside: Default::default(),
         emitter: None,
+        budget: Default::default(),
     };
     let id = source.id.clone();
     run_with_clock(&ctx, &CONFIG, &[source], &Arc::new(Progress::default()), &clock).unwrap();
@@ -420,6 +423,7 @@ fn a_second_process_stands_by_and_takes_over() {
         boundaries: Default::default(),
         aside: Default::default(),
         emitter: None,
+        budget: Default::default(),
     };
     let (first, second) = (context("first"), context("second"));
     let until = |ctx: &Context, phase: Phase| {
@@ -457,6 +461,7 @@ fn a_process_that_stalled_and_lost_its_seat_joins_again_and_goes_on() {
         boundaries: Default::default(),
         aside: Default::default(),
         emitter: None,
+        budget: Default::default(),
     };
     let seq = || ctx.gauges.last_seq.load(SeqCst);
     thread::scope(|scope| {

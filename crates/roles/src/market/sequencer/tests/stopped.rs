@@ -15,6 +15,7 @@ fn run_until(bench: &Bench, sources: &[SourceConfig], done: impl Fn(&Context) ->
         boundaries: Default::default(),
         aside: Aside::DeadLetter,
         emitter: None,
+        budget: Default::default(),
     };
     thread::scope(|scope| {
         let role = scope.spawn(|| run(&ctx, &CONFIG, sources, &Arc::new(Progress::default())));
