@@ -19,6 +19,7 @@ use std::{
 use serde_json::Value;
 
 pub mod outage;
+pub mod socket;
 
 /// Nothing here takes so long unless it hangs; then the test must end, and say so.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -146,6 +147,11 @@ impl Deck {
         let mut answer = agent.get(format!("{}{path}", self.url)).call().unwrap();
         let status = answer.status().as_u16();
         (status, serde_json::from_slice(&answer.body_mut().read_to_vec().unwrap()).unwrap_or(Value::Null))
+    }
+
+    /// An answer that is no JSON.
+    pub fn text(&self, path: &str) -> String {
+        ureq::get(format!("{}{path}", self.url)).call().unwrap().body_mut().read_to_string().unwrap()
     }
 
     pub fn post(&self, path: &str, content_type: &str, body: &str) -> (u16, Value) {

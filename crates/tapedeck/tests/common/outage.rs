@@ -84,6 +84,11 @@ impl Load {
     const CHUNK: u64 = 250;
     const TOPIC: &str = "/api/v1/events/exec.reports.v1";
 
+    /// How many were.
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
     /// Posts the next chunk, or the one before again where it was refused.
     pub fn post(&mut self, deck: &Deck) -> (u16, Value) {
         self.post_to(deck, Self::TOPIC)
