@@ -77,6 +77,14 @@ impl Admin {
         read(request.send(body), &self.base)
     }
 
+    /// Asks for the end of something and gets it as it is now.
+    ///
+    /// # Errors
+    /// The process does not answer, or refuses; the problem's own words.
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        read(self.agent.delete(format!("{}{path}", self.base)).call(), &self.base)
+    }
+
     /// Ends in order, where the folder was opened here.
     pub(crate) fn close(self) {
         if let Some(deck) = self.own {

@@ -8,6 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::chaos::FaultKind;
 
+mod dlq;
+
+pub(crate) use dlq::{DlqCommand, DlqFilter, DlqWhat};
+
 /// The event backbone of a trading operation.
 #[derive(Debug, Parser)]
 #[command(name = "tapedeck", version, about, max_term_width = 100, after_help = EXAMPLES)]
@@ -60,6 +64,9 @@ pub(crate) enum Command {
     /// The consumer groups of the log
     #[command(subcommand)]
     Groups(GroupsCommand),
+    /// The records that a group could not handle
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Write events to a topic, one JSON value a line
     #[command(
         after_help = "Examples:\n  tapedeck produce exec.reports.v1 reports.ndjson\n  cat reports.ndjson | tapedeck produce exec.reports.v1"

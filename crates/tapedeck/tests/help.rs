@@ -8,7 +8,7 @@ mod common;
 
 #[test]
 fn the_help_of_every_command_is_the_one_that_was_reviewed() {
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["up"],
         &["demo"],
@@ -21,6 +21,12 @@ fn the_help_of_every_command_is_the_one_that_was_reviewed() {
         &["groups", "lag"],
         &["groups", "reset"],
         &["groups", "skip"],
+        &["dlq"],
+        &["dlq", "list"],
+        &["dlq", "groups"],
+        &["dlq", "show"],
+        &["dlq", "replay"],
+        &["dlq", "purge"],
         &["produce"],
         &["consume"],
         &["bench"],

@@ -21,6 +21,7 @@ mod bench;
 mod chaos;
 mod consume;
 mod demo;
+mod dlq;
 mod groups;
 mod produce;
 mod replay;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
         Command::Replay(args) => replay::run(config, cli.data, &args, json),
         Command::Topics(command) => topics::run(&config, &command, json),
         Command::Groups(command) => groups::run(&config, &command, json),
+        Command::Dlq(command) => dlq::run(&config, &command, json),
         Command::Produce(args) => produce::run(&config, &args, json),
         Command::Consume(args) => consume::run(&config, &args, json),
         Command::Bench(args) => bench::run(&config, &args, json),
