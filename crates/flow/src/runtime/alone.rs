@@ -14,7 +14,14 @@ use super::{
     letters::{Fault, named},
     serve::Runtime,
 };
-use crate::{Failure, Gauges};
+use crate::{
+    Failure, Gauges,
+    budget::{RECORD_BYTES, held_bytes},
+};
+
+/// With less room than this for what is read, nothing is: a poll would bring a
+/// single record each time, and a large one would reach beyond the cap.
+const ENOUGH_BYTES: usize = 16 * RECORD_BYTES;
 
 impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// A delivery of the batch failed as one that may succeed later.
@@ -64,8 +71,8 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// Says what waits, and pauses or goes on with partitions as it stands.
     pub(super) fn gate(&mut self, member: &mut dyn Member) {
         let (records, bytes) = self.waiting();
-        self.share.set(crate::budget::held_bytes(records, bytes));
-        let full = self.share.room_bytes() == 0;
+        self.share.set(held_bytes(records, bytes));
+        let full = self.share.held_bytes() > 0 && self.share.room_bytes() < ENOUGH_BYTES;
         let (mut stop, mut go) = (Vec::new(), Vec::new());
         for held in &mut self.held {
             let paused = full || !held.is_open();

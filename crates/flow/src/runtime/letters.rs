@@ -228,10 +228,10 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
 }
 
 /// Which of those held a record of the batch belongs to.
-pub(super) fn named<'a, H: Handler, S: Step<Effect = H::Effect>>(
-    runtime: &'a Runtime<H, S>,
+pub(super) fn named<H: Handler, S: Step<Effect = H::Effect>>(
+    runtime: &Runtime<H, S>,
     index: usize,
-) -> Option<(usize, &'a LogRecord)> {
+) -> Option<(usize, &LogRecord)> {
     let record = &runtime.work.queue.get(index)?.record;
     Some((slot_of(&runtime.held, record, 0)?, record))
 }

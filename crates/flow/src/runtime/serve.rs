@@ -168,8 +168,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     fn fill(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
         let (config, room, (records, bytes)) = (&self.setup.config, self.share.room_bytes(), self.ready());
         let limits = PollLimits {
-            max_records: config.batch_max_records.saturating_sub(records).min(room / RECORD_BYTES).max(1),
-            max_bytes: config.batch_max_bytes.saturating_sub(bytes).min(room / BYTES_FACTOR).max(1),
+            // Half of the room for what each record holds, half for its bytes.
+            max_records: config.batch_max_records.saturating_sub(records).min(room / 2 / RECORD_BYTES).max(1),
+            max_bytes: config.batch_max_bytes.saturating_sub(bytes).min(room / 2 / BYTES_FACTOR).max(1),
             timeout: self.patience(),
         };
         self.polled = Instant::now();

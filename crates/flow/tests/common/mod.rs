@@ -22,6 +22,8 @@ use tapedeck_log::{
     embedded::{EmbeddedConfig, EmbeddedLog},
 };
 
+pub(crate) mod faulty;
+
 pub(crate) const ROLE: &str = "counter";
 pub(crate) const INPUT: &str = "alerts.v1";
 pub(crate) const DLQ: &str = "alerts.v1.dlq";
