@@ -112,8 +112,9 @@ impl Load {
     /// Waits until all that was accepted is a fill, and nothing twice.
     pub fn all_stored(&self, deck: &Deck) {
         let fills = eventually("all that was accepted", || {
-            // An account is known from its first fill.
-            if deck.ask("/api/fills?account=OUTAGE&limit=1").0 == 404 {
+            // An account is known from its first fill, and a store that was away
+            // may be refused for a moment more.
+            if deck.ask("/api/fills?account=OUTAGE&limit=1").0 != 200 {
                 return None;
             }
             let fills = deck.all("/api/fills?account=OUTAGE");
