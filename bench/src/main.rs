@@ -8,14 +8,22 @@
 
 use std::{path::Path, time::Duration};
 
+use tapedeck_bench_pace::Pace;
+
+use weather::Sky;
+
+mod catch_up;
+mod decisions;
+mod emit;
 mod figures;
 mod fill;
 mod queryable;
 mod rest;
 mod sockets;
 mod stored;
+mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +34,15 @@ fn main() -> anyhow::Result<()> {
         ["sockets", url, clients] => sockets::run(url, clients.parse()?),
         ["queryable", url, seconds] => queryable::run(url, Duration::from_secs(seconds.parse()?)),
         ["stored", rows] => stored::run(rows.parse()?),
+        ["emit", dir, seconds, per_s] => emit::run(Path::new(dir), pace(seconds, per_s)?, &Sky::ALL),
+        ["emit", dir, seconds, per_s, sky] => emit::run(Path::new(dir), pace(seconds, per_s)?, &[Sky::named(sky)?]),
+        ["catch-up", dir, outage, per_s] => {
+            catch_up::run(Path::new(dir), Duration::from_secs(outage.parse()?), per_s.parse()?)
+        }
         _ => anyhow::bail!(USAGE),
     }
+}
+
+fn pace(seconds: &str, per_s: &str) -> anyhow::Result<Pace> {
+    Ok(Pace { per_s: per_s.parse()?, time: Duration::from_secs(seconds.parse()?) })
 }
