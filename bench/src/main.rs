@@ -14,6 +14,7 @@ use weather::Sky;
 
 mod catch_up;
 mod decisions;
+mod dlq;
 mod emit;
 mod figures;
 mod fill;
@@ -23,7 +24,7 @@ mod sockets;
 mod stored;
 mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | dlq DIR SECONDS";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         ["catch-up", dir, outage, per_s] => {
             catch_up::run(Path::new(dir), Duration::from_secs(outage.parse()?), per_s.parse()?)
         }
+        ["dlq", dir, seconds] => dlq::run(Path::new(dir), seconds.parse()?),
         _ => anyhow::bail!(USAGE),
     }
 }

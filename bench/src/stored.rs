@@ -46,16 +46,11 @@ pub(crate) fn run(rows: u64) -> anyhow::Result<()> {
         gauges: Arc::new(Gauges::default()),
         boundaries: Default::default(),
         aside: Default::default(),
+        emitter: None,
         budget: Default::default(),
     };
     let (stop, gauges) = (context.stop.clone(), Arc::clone(&context.gauges));
-    let delivery = DeliveryConfig {
-        batch_max_records: 4_096,
-        batch_max_bytes: 4 << 20,
-        batch_max_age_ms: 20,
-        dedupe_window: 65_536,
-        drain_timeout_ms: 10_000,
-    };
+    let delivery = DeliveryConfig { batch_max_records: 4_096, batch_max_bytes: 4 << 20, ..DeliveryConfig::default() };
     let began = Instant::now();
     let role = thread::spawn(move || recorder::run(context, store, delivery));
     while gauges.records.load(Relaxed) < rows && !role.is_finished() {

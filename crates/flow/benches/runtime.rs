@@ -1,6 +1,6 @@
 //! What the runtime costs a record: market events from the embedded log through
 //! poll, decode, dedupe, a handler that does nothing, and the step, beside the
-//! same records only read, and only read and decoded.
+//! same records only read, only read and decoded, and without the dedupe window.
 //!
 //! Not here: what a role does.
 //!
@@ -42,7 +42,8 @@ fn main() {
         delete: !compact,
         compact,
     };
-    log.create_topics(&[topic(MARKET, false), topic("tapedeck.idle.state", true)]).unwrap();
+    log.create_topics(&[topic(MARKET, false), topic("tapedeck.idle.state", true), topic("tapedeck.bare.state", true)])
+        .unwrap();
     let numbers: Vec<u64> = (1..=count).collect();
     for numbers in numbers.chunks(4_096) {
         log.append(numbers.iter().map(|n| market(*n)).collect()).unwrap();
@@ -52,12 +53,16 @@ fn main() {
     let decoded = timed(count, "read and decode", || {
         read_and_decode(log.as_ref(), count);
     });
-    let whole = timed(count, "the runtime", || run(&log, count));
+    let whole = timed(count, "the runtime", || run(&log, count, "idle", DeliveryConfig::default()));
+    // A group of its own, that begins at the start again.
+    let windowless = DeliveryConfig { dedupe_window: 0, ..DeliveryConfig::default() };
+    let without = timed(count, "the runtime, no dedupe window", || run(&log, count, "bare", windowless));
     println!(
         "decoding: {:.2} us a record; the rest of the runtime: {:.2} us a record",
         decoded - read,
         whole - decoded
     );
+    println!("the dedupe window: {:.2} us a record, {:.2} of the runtime without it", whole - without, whole / without);
 }
 
 /// Microseconds of this thread's processor time a record; the clock's beside it,
@@ -103,21 +108,21 @@ fn read_and_decode(log: &dyn Log, count: u64) {
     });
 }
 
-fn run(log: &Arc<EmbeddedLog>, count: u64) {
+fn run(log: &Arc<EmbeddedLog>, count: u64, role: &str, config: DeliveryConfig) {
     let (stop, gauges) = (Stop::new(), Arc::new(Gauges::default()));
     let setup = Setup {
         log: Arc::clone(log) as Arc<dyn Log>,
-        role: "idle".into(),
+        role: role.into(),
         member: "bench".into(),
         topics: vec![MARKET.into()],
-        config: DeliveryConfig::default(),
+        config,
         stop: stop.clone(),
         gauges: Arc::clone(&gauges),
         boundaries: Default::default(),
         aside: Default::default(),
         budget: Default::default(),
     };
-    let step = LogStep::new(Arc::clone(log) as Arc<dyn Log>, "idle");
+    let step = LogStep::new(Arc::clone(log) as Arc<dyn Log>, role);
     runtime::run(setup, Idle { left: count, stop }, step).unwrap();
     assert_eq!(gauges.records.load(Relaxed), count);
 }
