@@ -76,6 +76,11 @@ impl Boundaries {
         Self(Some(Arc::new(at)))
     }
 
+    /// Whether anybody wants to be told.
+    pub fn are_watched(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// A boundary is passed.
     pub fn pass(&self, boundary: Boundary) {
         if let Some(at) = &self.0 {

@@ -68,8 +68,20 @@ impl Outbound {
     /// never make.
     pub fn into_record(self, role: &str) -> Result<Record, Failure> {
         let value = self.event.to_json().map_err(|error| Failure::Fatal(format!("an event of {role}: {error}")))?;
+        let headers = self.headers(role, HeadersBuilder::with_capacity(HEADERS_BYTES));
+        Ok(Record {
+            topic: self.topic,
+            partition: None,
+            key: Some(Bytes::copy_from_slice(self.event.key().as_bytes())),
+            value: Some(Bytes::from(value)),
+            headers: headers.finish(),
+            timestamp_ms: None,
+        })
+    }
+
+    /// Its headers, as `role` writes them, behind those that are there.
+    pub(crate) fn headers(&self, role: &str, mut built: HeadersBuilder) -> HeadersBuilder {
         let kind = self.event.kind().name();
-        let mut built = HeadersBuilder::with_capacity(HEADERS_BYTES);
         built.push(headers::CE_SPECVERSION, &["1.0"]);
         built.push(headers::CE_ID, &[self.id.as_str()]);
         built.push(headers::CE_SOURCE, &["tapedeck/", role]);
@@ -91,13 +103,6 @@ impl Outbound {
                 built.show(headers::ROOT_SEQ, seq);
             }
         }
-        Ok(Record {
-            topic: self.topic,
-            partition: None,
-            key: Some(Bytes::copy_from_slice(self.event.key().as_bytes())),
-            value: Some(Bytes::from(value)),
-            headers: built.finish(),
-            timestamp_ms: None,
-        })
+        built
     }
 }

@@ -97,6 +97,11 @@ impl HeadersBuilder {
         Self(Vec::with_capacity(bytes))
     }
 
+    /// None yet, to be written behind what a buffer holds.
+    pub fn behind(buffer: Vec<u8>) -> Self {
+        Self(buffer)
+    }
+
     /// Adds a header whose value is these texts, one after the other.
     pub fn push(&mut self, name: &str, value: &[&str]) {
         self.write(name, |buffer| value.iter().for_each(|part| buffer.extend_from_slice(part.as_bytes())));
@@ -106,6 +111,11 @@ impl HeadersBuilder {
     pub fn show(&mut self, name: &str, value: impl Display) {
         // A vector takes all that is written.
         self.write(name, |buffer| drop(write!(buffer, "{value}")));
+    }
+
+    /// The buffer that [`HeadersBuilder::behind`] took, with the headers behind it.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.0
     }
 
     /// The headers.

@@ -142,8 +142,16 @@ macro_rules! events {
             pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
                 // Most bodies fit, and none grows in many small steps.
                 let mut json = Vec::with_capacity(512);
-                match self { $(Event::$variant(body) => serde_json::to_writer(&mut json, body)?,)+ }
+                self.write_json(&mut json)?;
                 Ok(json)
+            }
+
+            /// Writes the body as it goes on the wire behind what a buffer holds.
+            ///
+            /// # Errors
+            /// A number that JSON cannot carry (NaN, infinity).
+            pub fn write_json(&self, buffer: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                match self { $(Event::$variant(body) => serde_json::to_writer(buffer, body),)+ }
             }
         }
     };

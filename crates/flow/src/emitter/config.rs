@@ -2,6 +2,8 @@
 //!
 //! Not here: where its files lie, which its owner says.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// The word that lets the emitter choose where its rings lie.
@@ -32,6 +34,23 @@ pub struct EmitterConfig {
     pub breaker_failures: u32,
     /// How long the breaker stays open before one call probes the log.
     pub breaker_open_ms: u64,
+}
+
+impl EmitterConfig {
+    /// When a call counts as failed.
+    pub(super) fn send_timeout(&self) -> Duration {
+        Duration::from_millis(self.send_timeout_ms.max(1))
+    }
+
+    /// How long an event waits for company.
+    pub(super) fn linger(&self) -> Duration {
+        Duration::from_millis(self.linger_ms.max(1))
+    }
+
+    /// How long the breaker stays open.
+    pub(super) fn breaker_open(&self) -> Duration {
+        Duration::from_millis(self.breaker_open_ms)
+    }
 }
 
 impl Default for EmitterConfig {

@@ -1,21 +1,88 @@
-//! The emitter: `emit()` returns at once, whatever the log does.
+//! The emitter: `emit()` returns at once, whatever the log does, and what it
+//! accepted is sent, in order, also when the process is killed.
+//!
+//! ```text
+//!  producing thread            sender thread                 appender thread
+//!  emit() ─► frame ─► ring ──► batch ───────────────────────► log.append_kept
+//!                      │         ▲                                 │
+//!                      └► spool ─┘◄──── acknowledged, or not ──────┘
+//! ```
+//!
+//! - [`Producer::emit`] writes the event as one frame with a checksum into a ring
+//!   of its thread, a file in memory that outlives the process, and gives a
+//!   [`Ticket`]. It asks nobody.
+//! - The sender takes what is in the rings every few milliseconds and gives it to
+//!   the log. When the log fails, or does not answer in time, what it was given
+//!   goes to the spool on disk, and all that is newer behind it, until the log has
+//!   taken all of that; then the rings are sent straight again.
+//! - After a few failures in a row a breaker leaves the log alone for a while, and
+//!   then probes it with one batch.
+//! - [`Producer::durable`] says up to which ticket all is in the log: a role acts
+//!   on a decision at once, and moves its offsets when its ticket is durable.
+//!
+//! What is promised: what `emit()` accepted is in the log at least once, events of
+//! one producer in the order of their tickets. An event that is there twice (after
+//! a kill, or an answer that came late) is there with the same id, and readers
+//! leave it out. What breaks it: a power cut takes what is in a ring and not on
+//! disk; a lost disk takes the spool.
+//!
+//! ```no_run
+//! # use std::{path::Path, sync::Arc, time::Duration};
+//! # use tapedeck_flow::{Boundaries, EmitError, Emitter, EmitterConfig, Outbound};
+//! # fn example(log: Arc<dyn tapedeck_log::Log>, event: Outbound) -> Result<(), EmitError> {
+//! let emitter = Emitter::open(log, Path::new("data/emit/pricer"), "pricer", &EmitterConfig::default(), Boundaries::default())?;
+//! let mut producer = emitter.producer()?;
+//! let ticket = producer.emit(&event, "pricer")?;
+//! assert!(producer.wait_durable(ticket, Duration::from_secs(10)));
+//! emitter.close(Duration::from_secs(10));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! Not here: who emits what, and which commit waits for it.
 
+mod alerts;
+mod appender;
+mod batch;
 mod config;
+mod core;
+mod frame;
+mod home;
+mod leftovers;
+mod map;
 mod producer;
+mod recover;
+mod refused;
+mod ring;
 mod sender;
+mod shared;
+mod spool;
 mod stats;
+mod topics;
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use tapedeck_log::{Log, Record};
 
-use self::sender::Shared;
+use self::{
+    alerts::Alerts,
+    appender::Appender,
+    core::{Core, Line, Slot},
+    home::Home,
+    leftovers::Leftover,
+    refused::Refused,
+    sender::Sender,
+    shared::Shared,
+    spool::{Limits, Spool},
+    stats::add,
+    topics::Topics,
+};
 pub use self::{config::EmitterConfig, producer::Producer, stats::EmitterStats};
 use crate::{Boundaries, Failure, Stop};
 
@@ -68,17 +135,25 @@ pub struct Closed {
     pub remaining: u64,
 }
 
-/// Takes events at once and sees to it that they reach the log.
+/// How long closing waits for a thread that is in the middle of an `emit()`; it
+/// is there for microseconds, or for a write to the disk.
+const EMIT_ENDS: Duration = Duration::from_secs(5);
+
+/// Takes events at once and sees to it that they reach the log. Dropped without
+/// [`Emitter::close`] it leaves what is not sent to the next start.
 pub struct Emitter {
     shared: Arc<Shared>,
-    thread: Option<std::thread::JoinHandle<()>>,
+    sender: Option<JoinHandle<()>>,
 }
 
 impl Emitter {
-    /// Opens the emitter `name` in its folder.
+    /// Opens the emitter `name` in its folder, which nobody else may use. What an
+    /// earlier process left there waits until [`Emitter::send_leftovers`] or
+    /// [`Emitter::producer`] is called, and is sent before anything newer.
     ///
     /// # Errors
-    /// A file or the log cannot be read.
+    /// The folder is in use, the disk is full, or a file or the log cannot be
+    /// read. Nothing is lost then.
     pub fn open(
         log: Arc<dyn Log>,
         dir: &Path,
@@ -86,31 +161,66 @@ impl Emitter {
         config: &EmitterConfig,
         boundaries: Boundaries,
     ) -> Result<Self, EmitError> {
-        std::fs::create_dir_all(dir).map_err(|error| EmitError::Io(format!("{}: {error}", dir.display())))?;
-        let shared = Arc::new(Shared::new(log, config.clone(), boundaries));
-        let own = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name(format!("emit-{name}"))
-            .spawn(move || own.run())
-            .map_err(|error| EmitError::Io(format!("no thread for emitter `{name}`: {error}")))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let failed =
+            |what: &str, error: &dyn std::fmt::Display| EmitError::Io(format!("emitter `{name}`: {what}: {error}"));
+        let mut home = Home::open(dir, name)?;
+        let topics = Topics::ask(log.as_ref()).map_err(|error| failed("the log's topics", &error))?;
+        let limits = Limits { max_bytes: config.spool_max_bytes, segment_bytes: config.segment_bytes };
+        let opened = Spool::open(dir, limits, topics.fingerprint, boundaries.clone());
+        let (mut spool, opened) = opened.map_err(|error| failed("the spool", &error))?;
+        let (stats, alerts) = (EmitterStats::default(), Alerts::default());
+        for file in &opened.kept {
+            tracing::error!(file, "a part of the spool is of another version or of other topics, and was set aside");
+            alerts.kept(file.clone());
+        }
+        add(&stats.kept_files, opened.kept.len() as u64);
+        add(&stats.torn, opened.torn);
+        recover::take_over(&mut home, &mut spool, &opened, &stats, &alerts)?;
+        let refused = Refused::new(dir, home.start(), config.spool_max_bytes, topics.fingerprint);
+        let leftover = Leftover::until((!spool.is_drained()).then(|| spool.end()));
+        let core = Core::new(home, spool, leftover);
+        let shared = Arc::new(Shared::new(name, config, boundaries, topics, core, alerts, stats));
+        let sender = start(&shared, log, refused).map_err(|error| failed("its threads", &error))?;
+        Ok(Self { shared, sender: Some(sender) })
     }
 
-    /// A producer with a ring of its own, for one thread.
+    /// A producer with a ring of its own, for one thread. What an earlier process
+    /// left and no role was asked about is sent from now on.
     ///
     /// # Errors
-    /// The ring cannot be made.
+    /// The ring cannot be made: the disk is full, or the emitter closed.
     pub fn producer(&self) -> Result<Producer, EmitError> {
-        Ok(Producer::new(Arc::clone(&self.shared)))
+        if self.shared.is_closed() {
+            return Err(EmitError::Closed);
+        }
+        self.shared.free_leftovers();
+        let config = &self.shared.config;
+        let mut core = self.shared.core();
+        let failed = |error| EmitError::Io(format!("a ring of emitter `{}`: {error}", self.shared.name));
+        let (path, file, stream) = core.home.new_ring(&config.ring_dir, config.ring_bytes).map_err(failed)?;
+        let made = ring::create(&file, stream, config.ring_bytes);
+        let (writer, reader) = match made {
+            Ok(ring) => ring,
+            Err(error) => {
+                // The next start deletes what cannot be deleted now.
+                let _ = core.home.remove_ring(&path);
+                return Err(failed(error));
+            }
+        };
+        let line = Arc::new(Line { stream, ..Line::default() });
+        core.slots.push(Slot { reader, line: Arc::clone(&line), path, _file: file });
+        drop(core);
+        Ok(Producer::new(Arc::clone(&self.shared), line, writer))
     }
 
     /// Sends what an earlier process left behind, leaving out what `keep`
-    /// refuses; before a role's first record.
+    /// refuses; before a role's first record, and before its first producer.
+    /// Returns when all of it is in the log, or a stop is asked for.
     ///
     /// # Errors
     /// The emitter ended.
-    pub fn send_leftovers(&self, _keep: &mut dyn FnMut(&Record) -> bool, _stop: &Stop) -> Result<Leftovers, Failure> {
-        Ok(Leftovers::default())
+    pub fn send_leftovers(&self, keep: &mut dyn FnMut(&Record) -> bool, stop: &Stop) -> Result<Leftovers, Failure> {
+        self.shared.send_leftovers(keep, stop)
     }
 
     /// Its counters.
@@ -118,13 +228,55 @@ impl Emitter {
         Arc::clone(&self.shared.stats)
     }
 
-    /// Sends what it can; the rest stays for the next start.
+    /// Accepts nothing more, and sends what it can within the time. The rest
+    /// stays for the next start.
     pub fn close(mut self, timeout: Duration) -> Closed {
-        self.shared.close(Instant::now() + timeout);
-        if let Some(thread) = self.thread.take() {
-            // A panic there was told of in the log.
-            let _ = thread.join();
+        Closed { remaining: self.end(timeout) }
+    }
+
+    /// Ends, and says how many records are left.
+    fn end(&mut self, timeout: Duration) -> u64 {
+        let Some(sender) = self.sender.take() else { return 0 };
+        let now = Instant::now();
+        self.shared.refuse_all();
+        let is_busy = || self.shared.core().slots.iter().any(|slot| slot.line.busy.load(Ordering::SeqCst));
+        while is_busy() && now.elapsed() < EMIT_ENDS {
+            std::thread::yield_now();
         }
-        Closed { remaining: self.shared.waiting() }
+        self.shared.end_sender(now + timeout);
+        // A panic there was told of already.
+        let _ = sender.join();
+        self.shared.core().leave()
+    }
+}
+
+impl Drop for Emitter {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+/// Starts the sender, and the appender behind it.
+fn start(shared: &Arc<Shared>, log: Arc<dyn Log>, refused: Refused) -> std::io::Result<JoinHandle<()>> {
+    let own = Arc::clone(shared);
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let run = move || {
+        let me = std::thread::current();
+        own.set_sender(me.clone());
+        let appender = Appender::start(log, &own.name, me);
+        let failure = appender.as_ref().err().map(|error| std::io::Error::other(error.to_string()));
+        let _ = tell.send(failure);
+        let Ok(appender) = appender else { return };
+        let sender = Sender::new(Arc::clone(&own), appender, refused);
+        if catch_unwind(AssertUnwindSafe(|| sender.run())).is_err() {
+            tracing::error!(emitter = own.name, "the sender of the emitter panicked: nothing more is accepted");
+            own.refuse_all();
+        }
+    };
+    let thread = std::thread::Builder::new().name(format!("emit-{}", shared.name)).spawn(run)?;
+    match told.recv() {
+        Ok(None) => Ok(thread),
+        Ok(Some(error)) => Err(error),
+        Err(_) => Err(std::io::Error::other("the sender ended at once")),
     }
 }

@@ -52,6 +52,15 @@ impl EmitterStats {
             _ => BreakerState::Closed,
         }
     }
+
+    pub(super) fn set_breaker(&self, state: BreakerState) {
+        let number = match state {
+            BreakerState::Closed => 0,
+            BreakerState::Open => 1,
+            BreakerState::HalfOpen => 2,
+        };
+        self.breaker.store(number, Relaxed);
+    }
 }
 
 /// Counts.

@@ -1,0 +1,169 @@
+//! Opening a spool that an earlier process left: what can be sent is found, what
+//! cannot is set aside.
+//!
+//! Not here: what is done with it afterwards.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Limits, Spool, path_of,
+    position::{Position, PositionFile},
+    segment::{self, Frames, Kind, Piece},
+};
+use crate::Boundaries;
+
+/// What was found when a spool was opened.
+#[derive(Debug, Default)]
+pub(in crate::emitter) struct Opened {
+    /// Files set aside unsent, each with why.
+    pub(in crate::emitter) kept: Vec<String>,
+    /// Ends that were not finished.
+    pub(in crate::emitter) torn: u64,
+    /// The newest number of each stream.
+    pub(in crate::emitter) newest: HashMap<u64, u64>,
+}
+
+impl Spool {
+    /// Opens the spool of a folder: segments in `spool/`, what cannot be sent in
+    /// `kept/`.
+    ///
+    /// # Errors
+    /// A file cannot be read, made or moved.
+    pub(in crate::emitter) fn open(
+        home: &Path,
+        limits: Limits,
+        fingerprint: u64,
+        boundaries: Boundaries,
+    ) -> io::Result<(Self, Opened)> {
+        let (dir, kept) = (home.join("spool"), home.join("kept"));
+        fs::create_dir_all(&dir)?;
+        let (position, acked) = PositionFile::open(&dir.join("position"))?;
+        let first = Position { segment: 1, offset: segment::HEAD };
+        let acked = acked.unwrap_or(first);
+        let numbers = numbers(&dir)?;
+        let next = numbers.last().map_or(0, |last| last + 1).max(acked.segment + 1);
+        let mut spool = Self {
+            dir,
+            kept,
+            limits,
+            fingerprint,
+            boundaries,
+            segments: BTreeMap::new(),
+            tail: None,
+            reader: None,
+            acked,
+            read: acked,
+            next,
+            records: 0,
+            position,
+            torn: 0,
+        };
+        let mut opened = Opened::default();
+        for number in numbers {
+            spool.take(number, &mut opened)?;
+        }
+        spool.look_through(&mut opened)?;
+        spool.acked = spool.settle(acked);
+        if spool.segments.is_empty() {
+            spool.acked = Position { segment: next, offset: segment::HEAD };
+        }
+        spool.read = spool.acked;
+        Ok((spool, opened))
+    }
+
+    /// Takes a segment among those to send, or sets it aside.
+    fn take(&mut self, number: u64, opened: &mut Opened) -> io::Result<()> {
+        let path = self.path(number);
+        let file = File::open(&path)?;
+        let why = match segment::kind(&file, self.fingerprint)? {
+            Kind::Ours if number < self.acked.segment => return fs::remove_file(path),
+            Kind::Ours => {
+                self.segments.insert(number, file.metadata()?.len());
+                return Ok(());
+            }
+            Kind::Unfinished => {
+                opened.torn += 1;
+                return fs::remove_file(path);
+            }
+            Kind::OtherVersion => "other-version",
+            Kind::OtherTopics => "other-topics",
+        };
+        let to = free_path(&self.kept, &format!("{number:08}.{why}"))?;
+        fs::rename(&path, &to)?;
+        opened.kept.push(to.display().to_string());
+        Ok(())
+    }
+
+    /// Counts what is to be sent, and cuts off an end that was not finished.
+    fn look_through(&mut self, opened: &mut Opened) -> io::Result<()> {
+        let segments: Vec<(u64, u64)> = self.segments.iter().map(|(number, len)| (*number, *len)).collect();
+        let last = segments.last().map(|(number, _)| *number);
+        for (number, len) in segments {
+            let path = path_of(&self.dir, number);
+            let file = fs::OpenOptions::new().read(true).write(true).open(&path)?;
+            let from = if number == self.acked.segment { self.acked.offset } else { segment::HEAD };
+            let mut frames = Frames::new(&file, from, len);
+            while let Some(piece) = frames.next()? {
+                match piece {
+                    Piece::Frame(_, head) => {
+                        self.records += 1;
+                        let newest = opened.newest.entry(head.id.stream).or_default();
+                        *newest = head.id.sequence.max(*newest);
+                    }
+                    Piece::Damage(begin, end) if end == len && Some(number) == last => {
+                        file.set_len(begin)?;
+                        self.segments.insert(number, begin);
+                        opened.torn += 1;
+                    }
+                    // Set aside and counted when it is its turn to be sent.
+                    Piece::Damage(..) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Copies bytes that are no frame to a file of their own, for a person to see.
+pub(super) fn set_aside(kept: &Path, file: &File, segment: u64, begin: u64, end: u64) -> io::Result<()> {
+    /// Copied at once.
+    const PIECE: u64 = 1 << 20;
+    let path = free_path(kept, &format!("{segment:08}-{begin}.damaged"))?;
+    let to = File::create(&path)?;
+    let mut at = begin;
+    while at < end {
+        let mut bytes = vec![0; (end - at).min(PIECE) as usize];
+        file.read_exact_at(&mut bytes, at)?;
+        to.write_all_at(&bytes, at - begin)?;
+        at += bytes.len() as u64;
+    }
+    to.sync_data()?;
+    tracing::error!(bytes = end - begin, kept = %path.display(), "a part of the spool is damaged and was set aside");
+    Ok(())
+}
+
+/// A path in a folder that no file has yet; makes the folder.
+pub(in crate::emitter) fn free_path(dir: &Path, name: &str) -> io::Result<PathBuf> {
+    fs::create_dir_all(dir)?;
+    let paths = (0_u64..).map(|n| if n == 0 { dir.join(name) } else { dir.join(format!("{name}.{n}")) });
+    let mut free = paths.filter(|path| !path.exists());
+    Ok(free.next().expect("there are more numbers than files"))
+}
+
+/// The numbers of the segments of a folder, in order.
+fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".seg"));
+        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
