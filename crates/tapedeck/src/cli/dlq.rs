@@ -68,8 +68,8 @@ pub(crate) enum DlqCommand {
         #[arg(long)]
         force: bool,
         /// Why, for the audit log
-        #[arg(long, default_value = "")]
-        reason: String,
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Mark dead letters as needing nothing
     #[command(after_help = PURGE_EXAMPLES)]
@@ -77,8 +77,8 @@ pub(crate) enum DlqCommand {
         #[command(flatten)]
         what: DlqWhat,
         /// Why, for the audit log
-        #[arg(long, default_value = "")]
-        reason: String,
+        #[arg(long)]
+        reason: Option<String>,
     },
 }
 

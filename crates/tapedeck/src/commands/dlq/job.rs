@@ -19,8 +19,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const SHOWN: usize = 10;
 
 /// What is asked for.
-pub(super) fn body(what: &DlqWhat, reason: &str) -> Value {
-    let mut body = json!({ "all": what.all, "dry_run": what.dry_run, "reason": reason, "which": &what.which });
+pub(super) fn body(what: &DlqWhat, reason: Option<&str>) -> Value {
+    let mut body = json!({ "all": what.all, "dry_run": what.dry_run, "which": &what.which });
+    if let Some(reason) = reason {
+        body["reason"] = reason.into();
+    }
     for (name, value) in fields(&what.filter) {
         if let Some(value) = value {
             body[name] = value.into();

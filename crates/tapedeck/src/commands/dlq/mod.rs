@@ -57,12 +57,14 @@ fn answer(admin: &Admin, command: &DlqCommand, json: bool) -> anyhow::Result<Exi
         DlqCommand::Groups { filter, all } => groups(admin, filter, *all, json)?,
         DlqCommand::Show { which } => letter::show(admin, which, json)?,
         DlqCommand::Replay { what, rate, max_redrives, force, reason } => {
-            let mut body = job::body(what, reason);
+            let mut body = job::body(what, reason.as_deref());
             (body["rate"], body["max_redrives"], body["force"]) =
                 ((*rate).into(), (*max_redrives).into(), (*force).into());
             return job::run(admin, "replay", &body, json);
         }
-        DlqCommand::Purge { what, reason } => return job::run(admin, "purge", &job::body(what, reason), json),
+        DlqCommand::Purge { what, reason } => {
+            return job::run(admin, "purge", &job::body(what, reason.as_deref()), json);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
