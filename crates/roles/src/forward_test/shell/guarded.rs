@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,6 +24,9 @@ use crate::forward_test::{Broker, BrokerError, BrokerSetup, Cause, Output};
 const REFUSALS: u32 = 2;
 /// A panic may have come of the machine rather than of the event.
 const PANICS: u32 = 5;
+/// The first and the longest wait between two tries: all records wait with this
+/// one, since the order goes across them, so 5 tries take some 30 ms at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(20));
 
 /// One thing that the broker is told.
 #[derive(Debug)]
@@ -132,7 +136,7 @@ impl Guarded {
     /// # Errors
     /// It was refused, or panicked over, as often as it is tried.
     pub(super) fn call(&mut self, call: Call, stop: &Stop) -> Result<(Vec<Output>, &Call), Untaken> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         let mut attempts = 0;
         let mut first = None;
         loop {

@@ -10,11 +10,15 @@ use std::{
 };
 
 use tapedeck_contracts::{
-    EventId, EventKind,
-    catalogue::{group_of, state_topic},
-    headers::{self, Redrive, Seq},
+    EventKind,
+    catalogue::state_topic,
+    headers::{self, Seq},
 };
-use tapedeck_flow::{Aside, Delivery, Failure, Gauges, Phase, dedupe::Window};
+use tapedeck_flow::{
+    Aside, Delivery, Failure, Gauges, Phase,
+    dedupe::Window,
+    inbound::{Unread, is_for_others, place_of},
+};
 use tapedeck_log::{GroupOffset, Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 
 use super::{GivenUp, ROLE, letters::Letters, remedy};
@@ -252,9 +256,9 @@ impl Inputs {
         if topic.bad[at] {
             return;
         }
-        let redrive = record.headers.text(headers::REDRIVE).and_then(Redrive::parse);
-        if redrive.as_ref().is_some_and(|redrive| redrive.group != group_of(ROLE)) {
+        if is_for_others(&record, self.letters.group()) {
             join.settle(input, at, offset);
+            gauges.redriven_skipped.fetch_add(1, Relaxed);
             return;
         }
         if let Some(given_up) = self.given_up.as_ref().filter(|given_up| given_up.is(&record)) {
@@ -262,15 +266,12 @@ impl Inputs {
             self.end_partition(input, at, Failure::Poison { index: 0, place, path: None, detail }, gauges);
             return;
         }
-        // A copy is a few counts, and only what cannot be read needs it.
-        let delivery = match Delivery::decode_as(INPUTS[input as usize].2, record.clone(), 0) {
+        let delivery = match Delivery::read(INPUTS[input as usize].2, record) {
             Ok(delivery) => delivery,
-            Err(failure) if self.aside == Aside::Stop => return self.end_partition(input, at, failure, gauges),
-            Err(failure) => return self.set_aside(input, &record, failure, join, gauges),
+            Err(unread) => return self.unread(input, *unread, join, gauges),
         };
         // Numbers tell of duplicates themselves.
-        let known_as = redrive.map_or_else(|| delivery.id.fingerprint(), |again| sent_again(&delivery.id, &again));
-        let new = delivery.meta.seq.is_some() || topic.windows[at].insert(known_as);
+        let new = delivery.meta.seq.is_some() || topic.windows[at].insert(delivery.fingerprint());
         if !new {
             join.skip(input, at, offset);
         }
@@ -280,14 +281,17 @@ impl Inputs {
     }
 
     /// A record cannot be read: it becomes a dead letter, and nothing waits for it.
-    fn set_aside(&mut self, input: Input, record: &LogRecord, failure: Failure, join: &mut Join, gauges: &Gauges) {
-        let (path, detail) = match failure {
-            Failure::Poison { path, detail, .. } => (path, detail),
-            other => (None, other.to_string()),
-        };
+    fn unread(&mut self, input: Input, unread: Unread, join: &mut Join, gauges: &Gauges) {
+        let record = &unread.record;
+        let at = record.partition as usize;
+        if self.aside == Aside::Stop {
+            let place = place_of(record).to_string();
+            let failure = Failure::Poison { index: 0, place, path: unread.path, detail: unread.detail };
+            return self.end_partition(input, at, failure, gauges);
+        }
         Gauges::add(&gauges.poison, 1);
-        self.letters.unreadable(record, path, detail);
-        join.settle(input, record.partition as usize, record.offset);
+        self.letters.unread(&unread);
+        join.settle(input, at, record.offset);
         let seq = (input == Input::Market).then(|| record.headers.text(headers::SEQ).and_then(Seq::parse)).flatten();
         if let Some(seq) = seq.filter(|seq| self.listened.contains(&seq.source)) {
             join.leave_empty(&seq.source, seq.n);
@@ -320,11 +324,6 @@ impl Inputs {
         let places = self.topics[input as usize].places.iter();
         places.map(|place| Ok(self.log.bounds(place)?.1)).collect()
     }
-}
-
-/// What tells a record that was sent again from the one before it.
-fn sent_again(id: &EventId, redrive: &Redrive) -> u128 {
-    EventId(format!("{id}/{}", redrive.n)).fingerprint()
 }
 
 /// A position became unreadable under the reader: taken anew, it is a gap.

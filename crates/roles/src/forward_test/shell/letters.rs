@@ -7,9 +7,10 @@ use std::time::SystemTime;
 
 use tapedeck_contracts::{Timestamp, catalogue::group_of};
 use tapedeck_flow::{
-    Boundaries, Failure,
+    Boundaries, Failure, Gauges,
     boundary::Boundary,
     dead_letter::{Account, ErrorClass, dead_letter},
+    inbound::{Unread, place_of},
 };
 use tapedeck_log::{Log, LogRecord, Record};
 
@@ -18,6 +19,7 @@ use super::{ROLE, guarded::Refused};
 /// Those that are not written yet.
 #[derive(Debug)]
 pub(super) struct Letters {
+    group: String,
     /// As large as the log takes a record.
     max_record_bytes: usize,
     records: Vec<Record>,
@@ -27,21 +29,26 @@ pub(super) struct Letters {
 
 impl Letters {
     pub(super) fn new(log: &dyn Log) -> Self {
-        Self { max_record_bytes: log.max_record_bytes(), records: Vec::new(), bytes: 0 }
+        Self { group: group_of(ROLE), max_record_bytes: log.max_record_bytes(), records: Vec::new(), bytes: 0 }
+    }
+
+    /// The role's group.
+    pub(super) fn group(&self) -> &str {
+        &self.group
     }
 
     /// A record that cannot be read.
-    pub(super) fn unreadable(&mut self, record: &LogRecord, path: Option<String>, detail: String) {
-        let class = if path.is_some() { ErrorClass::Invalid } else { ErrorClass::Undecodable };
+    pub(super) fn unread(&mut self, unread: &Unread) {
         let at = now();
-        self.push(record, class, detail, path, 1, (at, at));
+        let account = self.account(unread.class, unread.detail.clone(), 1, (at, at));
+        self.push(&unread.record, &Account { path: unread.path.clone(), ..account });
     }
 
     /// A record that the broker will not take.
     pub(super) fn refused(&mut self, record: &LogRecord, refused: &Refused) {
         let class = if refused.panicked { ErrorClass::Panic } else { ErrorClass::Handler };
-        let between = (refused.first, refused.last);
-        self.push(record, class, refused.detail.clone(), None, refused.attempts, between);
+        let account = self.account(class, refused.detail.clone(), refused.attempts, (refused.first, refused.last));
+        self.push(record, &account);
     }
 
     /// Bytes that wait to be written.
@@ -54,7 +61,7 @@ impl Letters {
     /// # Errors
     /// Transient, whatever the log says: what is not kept must not be passed, so
     /// the role waits until it can be written.
-    pub(super) fn write(&mut self, log: &dyn Log, boundaries: &Boundaries) -> Result<(), Failure> {
+    pub(super) fn write(&mut self, log: &dyn Log, boundaries: &Boundaries, gauges: &Gauges) -> Result<(), Failure> {
         if self.records.is_empty() {
             return Ok(());
         }
@@ -62,24 +69,26 @@ impl Letters {
         self.bytes = 0;
         log.append(std::mem::take(&mut self.records))
             .map_err(|error| Failure::Transient(format!("{count} dead letters cannot be written: {error}")))?;
+        Gauges::add(&gauges.dead_letters, count);
         boundaries.pass(Boundary::DeadLetter);
         Ok(())
     }
 
-    fn push(
-        &mut self,
-        record: &LogRecord,
+    fn account(
+        &self,
         class: ErrorClass,
         error: String,
-        path: Option<String>,
         attempts: u32,
         (first_failure, last_failure): (Timestamp, Timestamp),
-    ) {
-        let (role, group) = (ROLE.to_owned(), group_of(ROLE));
-        let account = Account { role, group, class, error, path, attempts, first_failure, last_failure };
-        let letter = dead_letter(record, &account, self.max_record_bytes);
-        tracing::warn!(role = ROLE, place = %tapedeck_flow::inbound::place_of(record), class = class.name(),
-            error = account.error, "set aside as a dead letter");
+    ) -> Account {
+        let (role, group) = (ROLE.to_owned(), self.group.clone());
+        Account { role, group, class, error, path: None, attempts, first_failure, last_failure }
+    }
+
+    fn push(&mut self, record: &LogRecord, account: &Account) {
+        let (place, class, error) = (place_of(record), account.class.name(), &account.error);
+        tracing::warn!(role = ROLE, %place, class, error, "set aside as a dead letter");
+        let letter = dead_letter(record, account, self.max_record_bytes);
         self.bytes += letter.bytes();
         self.records.push(letter);
     }

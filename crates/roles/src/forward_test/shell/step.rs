@@ -115,7 +115,7 @@ impl Active {
     /// Those of the log; what was applied since the last time is to be dropped.
     pub(super) fn flush(&mut self, seat: &mut Seat) -> Result<(), Failure> {
         let Context { log, boundaries, gauges, .. } = &self.context;
-        self.inputs.letters.write(&**log, boundaries)?;
+        self.inputs.letters.write(&**log, boundaries, gauges)?;
         let offsets = self.inputs.positions(&self.join);
         let mut at = At::default();
         for (offset, (input, index)) in offsets.iter().zip(self.inputs.lanes()) {

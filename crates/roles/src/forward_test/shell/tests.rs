@@ -22,7 +22,7 @@ use tapedeck_contracts::{
     },
     headers::{self, Place, Seq},
 };
-use tapedeck_flow::{Aside, Failure, Gauges, Outbound, Phase, Stop, state};
+use tapedeck_flow::{Aside, Boundaries, Failure, Gauges, Outbound, Phase, Stop, state};
 use tapedeck_log::{
     GroupOffset, Log, LogRecord, PollLimits, TopicPartition,
     embedded::{EmbeddedConfig, EmbeddedLog},
@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod causes;
+mod kills;
 mod letters;
 
 const SOURCE: &str = "s";
@@ -201,12 +202,16 @@ struct Running {
 
 impl Running {
     fn start(log: Arc<dyn Log>, member: &str, config: JoinConfig) -> Self {
+        Self::start_with(log, member, config, Boundaries::default())
+    }
+
+    fn start_with(log: Arc<dyn Log>, member: &str, config: JoinConfig, boundaries: Boundaries) -> Self {
         let context = Context {
             log,
             stop: Stop::new(),
             member: member.into(),
             gauges: Arc::new(Gauges::default()),
-            boundaries: Default::default(),
+            boundaries,
             aside: if config.replay { Aside::Stop } else { Aside::DeadLetter },
             emitter: None,
             budget: Default::default(),
