@@ -104,6 +104,8 @@ fn wrong() -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const PLACE: PageKey =
@@ -146,5 +148,28 @@ mod tests {
         }
         assert!(cursors.read("f", "").is_err());
         assert!(cursors.read("f", "!!").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_leads_to_its_row_under_its_filters_and_key_alone(
+            micros: i64, partition: u32, offset: u64, key: [u8; 32], filters in ".{0,40}", others in ".{0,40}", flip in 0..256_usize,
+        ) {
+            let place = PageKey { timestamp: Timestamp::from_micros(micros), partition, offset };
+            let cursors = Cursors::new(key);
+            let text = cursors.write(&filters, place);
+            prop_assert_eq!(cursors.read(&filters, &text).ok(), Some(place));
+            if others != filters {
+                prop_assert!(cursors.read(&others, &text).is_err());
+            }
+            let mut other = key;
+            other[flip / 8] ^= 1 << (flip % 8);
+            prop_assert!(Cursors::new(other).read(&filters, &text).is_err());
+        }
+
+        #[test]
+        fn no_text_but_a_written_one_is_a_cursor(text in "[A-Za-z0-9_-]{0,60}") {
+            prop_assert!(Cursors::new([7; 32]).read("f", &text).is_err());
+        }
     }
 }

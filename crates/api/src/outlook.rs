@@ -118,6 +118,8 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The outlook after looks at these places: (seconds, taken, end).
@@ -184,5 +186,32 @@ mod tests {
         }
         let span = course.0.back().expect("places").at_ms - course.0.front().expect("places").at_ms;
         assert!((WINDOW_MS - STEP_MS..=WINDOW_MS).contains(&span), "{span}");
+    }
+
+    proptest! {
+        #[test]
+        fn at_steady_rates_the_lag_is_gone_when_it_says(
+            lag in 0..1_000_000_u64, taken_per_s in 0..20_000_u64, written_per_s in 0..20_000_u64, looks in 2..40_u64,
+        ) {
+            let mut course = Course::default();
+            let place = |at_s: u64| {
+                let end = lag + at_s * written_per_s;
+                Place { at_ms: at_s * 1_000, taken: (at_s * taken_per_s).min(end), end }
+            };
+            let outlook = (0..looks).map(|at_s| course.observe(place(at_s))).last().expect("looks");
+            let last = place(looks - 1);
+            match outlook.trend {
+                Trend::Clear => prop_assert_eq!(last.lag(), 0),
+                Trend::KeepingUp => prop_assert!(last.lag() <= taken_per_s),
+                Trend::Falling => {
+                    prop_assert!(taken_per_s > written_per_s);
+                    let clear_in_s = outlook.clear_in_seconds.expect("it falls");
+                    let gone = (taken_per_s - written_per_s) as f64 * clear_in_s;
+                    prop_assert!((gone - last.lag() as f64).abs() <= 1e-6 * gone, "{outlook:?}");
+                }
+                Trend::NotFalling => prop_assert!(taken_per_s <= written_per_s),
+                Trend::Unknown => prop_assert!(false, "it was looked at twice"),
+            }
+        }
     }
 }

@@ -155,3 +155,55 @@ fn split(buffer: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (value, rest) = rest.split_at_checked(value_len)?;
     Some((name, value, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    /// Few names, so that some come again; none is an allowed name.
+    fn pairs() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
+        vec(("[aé]{0,2}", vec(any::<u8>(), 0..20)), 0..12)
+    }
+
+    fn built(pairs: &[(String, Vec<u8>)]) -> Headers {
+        Headers::build(pairs.iter().map(|(name, value)| (name.as_str(), value)))
+    }
+
+    proptest! {
+        #[test]
+        fn headers_are_a_list_of_pairs_whose_last_of_a_name_counts(pairs in pairs(), wanted in "[aé]{0,2}") {
+            let headers = built(&pairs);
+            let read: Vec<_> = headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+            prop_assert_eq!(&read, &pairs);
+            let last = pairs.iter().rev().find(|(name, _)| *name == wanted).map(|(_, value)| value.as_slice());
+            prop_assert_eq!(headers.get(&wanted), last);
+            prop_assert_eq!(headers.text(&wanted), last.and_then(|value| std::str::from_utf8(value).ok()));
+        }
+
+        #[test]
+        fn every_way_to_make_headers_makes_the_same_bytes(pairs in pairs(), texts in vec(("[a-c]{1,3}", ".{0,9}"), 0..6)) {
+            let one_by_one = pairs.iter().fold(Headers::new(), |headers, (name, value)| headers.with(name, value));
+            prop_assert_eq!(one_by_one, built(&pairs));
+            let (mut pushed, mut shown) = (HeadersBuilder::with_capacity(0), HeadersBuilder::with_capacity(99));
+            for (name, text) in &texts {
+                let middle = text.char_indices().nth(1).map_or(0, |(at, _)| at);
+                pushed.push(name, &[&text[..middle], &text[middle..]]);
+                shown.show(name, text);
+            }
+            let whole = Headers::build(texts.iter().map(|(name, text)| (name.as_str(), text)));
+            prop_assert_eq!((pushed.finish(), shown.finish()), (whole.clone(), whole));
+        }
+
+        #[test]
+        fn bytes_are_headers_only_where_they_end_with_a_pair(pairs in pairs(), cut: prop::sample::Index) {
+            let bytes = built(&pairs).as_bytes().clone();
+            prop_assert_eq!(Headers::from_bytes(bytes.clone()), Some(built(&pairs)));
+            let cut = cut.index(bytes.len() + 1);
+            let ends: Vec<usize> = (0..=pairs.len()).map(|count| built(&pairs[..count]).as_bytes().len()).collect();
+            let read = Headers::from_bytes(bytes.slice(..cut));
+            prop_assert_eq!(read.is_some(), ends.contains(&cut));
+        }
+    }
+}
