@@ -72,7 +72,8 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     pub(super) fn gate(&mut self, member: &mut dyn Member) {
         let (records, bytes) = self.waiting();
         self.share.set(held_bytes(records, bytes));
-        let full = self.share.held_bytes() > 0 && self.share.room_bytes() < ENOUGH_BYTES;
+        let full = self.share.held_bytes() > 0 && self.share.room_bytes() < ENOUGH_BYTES
+            || self.handed.is_full(self.setup.config.dedupe_window);
         let (mut stop, mut go) = (Vec::new(), Vec::new());
         for held in &mut self.held {
             let paused = full || !held.is_open();

@@ -14,7 +14,8 @@ use tapedeck_log::Member;
 
 use super::{
     Handler, Step,
-    held::{Held, slot_of, trials},
+    handed::Batch,
+    held::{Held, parts, slot_of, trials},
     letters::{Fault, named},
     queue::Queue,
     serve::Runtime,
@@ -77,6 +78,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 Err(trouble) => self.answer(member, trouble)?,
             }
             self.keep_seat(member)?;
+            self.settle_handed(member)?;
             if self.overdue() && self.has_work() {
                 let left = self.waiting().0;
                 tracing::warn!(
@@ -87,7 +89,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 return Ok(());
             }
         }
-        self.since = None;
+        if self.ready().0 == 0 {
+            self.since = None;
+        }
         self.gate(member);
         Ok(())
     }
@@ -116,11 +120,13 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 || (held.is_free() && !held.queue.is_empty())
                 || held.trial_due().is_some_and(|due| due <= now)
         };
-        !self.work.queue.is_empty() || self.letters.are_due() || self.held.iter().any(waits)
+        let stuck = self.handed.is_full(self.setup.config.dedupe_window);
+        !stuck && (!self.work.queue.is_empty() || self.letters.are_due() || self.held.iter().any(waits))
     }
 
     /// Handles a part of the batch and takes the step, once.
     fn attempt(&mut self, member: &mut dyn Member) -> Result<(), Trouble> {
+        self.bring_to_end(member)?;
         self.reload()?;
         if self.work.queue.is_empty() {
             self.draw();
@@ -137,6 +143,18 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         result
     }
 
+    /// Before state is given again, all that was handed over must be in it.
+    fn bring_to_end(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        if self.handed.is_empty() || !self.held.iter().any(|held| held.stale || held.unsure) {
+            return Ok(());
+        }
+        self.settle_now(member)?;
+        match self.handed.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Transient("what was emitted is not durable yet".into())),
+        }
+    }
+
     fn attempt_part(&mut self, member: &mut dyn Member, size: usize) -> Result<(), Trouble> {
         let mut effect = H::Effect::default();
         if size > 0 {
@@ -147,9 +165,15 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             };
         }
         self.write_letters()?;
-        let batch = self.work.queue.first(size).iter().map(|delivery| &delivery.record);
+        let parts = parts(&self.held, self.work.queue.first(size));
+        if size > 0 && self.step.hands_over() {
+            let ticket = self.step.hand_over(&mut effect).map_err(Trouble::Step)?;
+            self.handed.push(Batch { ticket, effect, parts, since: Instant::now() });
+            self.through(size);
+            return Ok(());
+        }
         let (trials, moves): (Vec<_>, Vec<_>) =
-            trials(&self.held, batch).into_iter().map(|trial| ((trial.index, trial.ledger), trial.step)).unzip();
+            trials(&self.held, parts.iter()).into_iter().map(|trial| ((trial.index, trial.ledger), trial.step)).unzip();
         if moves.is_empty() {
             return Ok(());
         }
@@ -158,7 +182,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         for ((index, ledger), step) in trials.into_iter().zip(moves) {
             self.held[index].accept(ledger, step);
         }
-        self.visible(size);
+        Gauges::add(&self.setup.gauges.records, size);
+        Gauges::add(&self.setup.gauges.batches, 1);
+        self.through(size);
         Ok(())
     }
 
@@ -245,11 +271,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         Ok(())
     }
 
-    /// Counts what is visible now, and makes room.
-    fn visible(&mut self, size: usize) {
+    /// The first `size` went through; makes room.
+    fn through(&mut self, size: usize) {
         let gauges = &self.setup.gauges;
-        Gauges::add(&gauges.records, size);
-        Gauges::add(&gauges.batches, 1);
         let batch = self.work.queue.first(size);
         if let Some(seq) = batch.iter().rev().find_map(|delivery| delivery.meta.seq.as_ref()) {
             gauges.last_seq.fetch_max(seq.n, Relaxed);

@@ -13,7 +13,7 @@ use tapedeck_contracts::{EventKind, Timestamp};
 use tapedeck_log::{LogRecord, TopicPartition};
 
 use super::{Move, Resume, queue::Queue};
-use crate::{Ledger, backoff::Backoff, dedupe::Window, record_hash::record_hash};
+use crate::{Delivery, Ledger, backoff::Backoff, dedupe::Window, record_hash::record_hash};
 
 /// A partition that is held.
 pub(super) struct Held {
@@ -155,22 +155,48 @@ pub(super) fn slot_of(held: &[Held], record: &LogRecord, hint: usize) -> Option<
     }
 }
 
-/// The moves that settling a batch comes to, with those of partitions where only
-/// duplicates, dead letters or markers went by. Nothing changes yet.
-pub(super) fn trials<'a>(held: &'a [Held], batch: impl Iterator<Item = &'a LogRecord>) -> Vec<Trial> {
-    let mut open: Vec<Option<(Ledger, &LogRecord)>> = held.iter().map(|_| None).collect();
+/// What of a batch is of one partition.
+pub(super) struct Part {
+    pub(super) place: TopicPartition,
+    pub(super) offsets: Vec<u64>,
+    /// Offset and hash of the last of them.
+    pub(super) last: (u64, u64),
+}
+
+/// A batch by partitions.
+pub(super) fn parts(held: &[Held], batch: &[Delivery]) -> Vec<Part> {
+    let mut open: Vec<(Vec<u64>, Option<&LogRecord>)> = held.iter().map(|_| (Vec::new(), None)).collect();
     let mut hint = 0;
-    for record in batch {
+    for delivery in batch {
+        let record = &delivery.record;
         let Some(slot) = slot_of(held, record, hint) else { continue };
         hint = slot;
-        let (ledger, newest) = open[slot].get_or_insert_with(|| (held[slot].ledger.clone(), record));
-        ledger.settle(record.offset);
-        *newest = record;
+        open[slot].0.push(record.offset);
+        open[slot].1 = Some(record);
+    }
+    let part = |(slot, (offsets, newest)): (&Held, (Vec<u64>, Option<&LogRecord>))| {
+        let newest = newest?;
+        Some(Part { place: slot.place.clone(), offsets, last: (newest.offset, record_hash(newest)) })
+    };
+    held.iter().zip(open).filter_map(part).collect()
+}
+
+/// The moves that settling these comes to, with those of partitions where only
+/// duplicates, dead letters or markers went by. Nothing changes yet.
+pub(super) fn trials<'a>(held: &[Held], parts: impl Iterator<Item = &'a Part>) -> Vec<Trial> {
+    let mut open: Vec<Option<(Ledger, (u64, u64))>> = held.iter().map(|_| None).collect();
+    for part in parts {
+        let Some(slot) = held.iter().position(|slot| slot.place == part.place) else { continue };
+        let (ledger, last) = open[slot].get_or_insert_with(|| (held[slot].ledger.clone(), part.last));
+        for offset in &part.offsets {
+            ledger.settle(*offset);
+        }
+        *last = part.last;
     }
     let moved = held.iter().zip(open).enumerate();
     moved
         .filter_map(|(index, (slot, open))| match open {
-            Some((ledger, newest)) => Some((index, slot, ledger, Some((newest.offset, record_hash(newest))))),
+            Some((ledger, last)) => Some((index, slot, ledger, Some(last))),
             None if slot.passed() => Some((index, slot, slot.ledger.clone(), slot.last)),
             None => None,
         })

@@ -15,10 +15,12 @@ use bytes::Bytes;
 use tapedeck_contracts::catalogue::group_of;
 use tapedeck_log::{Log, Member, TopicPartition};
 
-use crate::{Boundaries, Budget, Delivery, DeliveryConfig, Failure, Gauges, Stop, dead_letter::Aside};
+use crate::{Boundaries, Budget, Delivery, DeliveryConfig, Failure, Gauges, Stop, dead_letter::Aside, emitter::Ticket};
 
 mod alone;
 mod batch;
+mod emit_step;
+mod handed;
 mod held;
 mod letters;
 mod log_step;
@@ -26,6 +28,7 @@ mod open;
 mod queue;
 mod serve;
 
+pub use emit_step::EmitStep;
 pub use log_step::{LogEffect, LogStep, StateChange};
 
 /// What a role does with deliveries. Its state in memory is a copy of what the
@@ -84,6 +87,52 @@ pub trait Step {
     /// fenced means that another process has gone on; nothing is visible after
     /// these.
     fn perform(&mut self, member: &mut dyn Member, effect: Self::Effect, moves: &[Move]) -> Result<(), Failure>;
+
+    /// Whether effects are handed over when they are handled, and made visible
+    /// when what was handed over is durable: then the next batch is handled
+    /// meanwhile, and none waits for company.
+    fn hands_over(&self) -> bool {
+        false
+    }
+
+    /// Hands over what of an effect goes out at once, and says by which ticket it
+    /// is durable. Asked only of a step that hands over.
+    ///
+    /// # Errors
+    /// After an error the batch is handled again, and the same is handed over
+    /// again, with the same ids.
+    fn hand_over(&mut self, _effect: &mut Self::Effect) -> Result<Ticket, Failure> {
+        Ok(Ticket::default())
+    }
+
+    /// All tickets up to this one are durable.
+    fn durable(&self) -> Ticket {
+        Ticket::default()
+    }
+
+    /// [`Step::perform`] for several effects that were handed over and are
+    /// durable, in their order.
+    ///
+    /// # Errors
+    /// Those of [`Step::perform`] that name no record.
+    fn perform_handed(
+        &mut self,
+        _member: &mut dyn Member,
+        _effects: &[HandedOver<'_, Self::Effect>],
+        _moves: &[Move],
+    ) -> Result<(), Failure> {
+        Err(Failure::Fatal("this step hands nothing over".into()))
+    }
+}
+
+/// An effect that was handed over.
+#[derive(Debug)]
+pub struct HandedOver<'a, E> {
+    /// The effect of a batch.
+    pub effect: &'a E,
+    /// Numbers of the partitions that it is still of: what it holds of others is
+    /// somebody else's by now, and is not made visible.
+    pub partitions: Vec<u32>,
 }
 
 /// Where a partition goes on, as it stands beside the effect.

@@ -14,6 +14,7 @@ use tapedeck_log::{GroupOffset, LogError, LogRecord, Member, PollLimits, Polled,
 use super::{
     Handler, Resume, Setup, Step,
     batch::Work,
+    handed::{Handed, LOOK},
     held::{Held, slot_of},
     letters::{Fault, Letters},
     open,
@@ -34,7 +35,7 @@ const IDLE: Duration = Duration::from_millis(100);
 const KEEP: Duration = Duration::from_secs(1);
 
 /// A role at work.
-pub(super) struct Runtime<H, S> {
+pub(super) struct Runtime<H, S: Step> {
     pub(super) setup: Setup,
     pub(super) handler: H,
     pub(super) step: S,
@@ -45,6 +46,8 @@ pub(super) struct Runtime<H, S> {
     pub(super) work: Work,
     /// Dead letters that are not durable yet.
     pub(super) letters: Letters,
+    /// Batches that are handed over and not durable yet.
+    pub(super) handed: Handed<S::Effect>,
     /// Since when the oldest waits of what may go on.
     pub(super) since: Option<Instant>,
     pub(super) backoff: Backoff,
@@ -67,6 +70,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             newcomers: Vec::new(),
             work: Work::default(),
             letters: Letters::default(),
+            handed: Handed::default(),
             since: None,
             backoff: Backoff::default(),
             polled: Instant::now(),
@@ -115,8 +119,10 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             if self.due() {
                 self.flush(member)?;
             }
+            self.settle_handed(member)?;
         }
-        self.flush(member)
+        self.flush(member)?;
+        self.finish_handed(member)
     }
 
     /// Opens what was assigned; tried again without end where that may pass.
@@ -214,6 +220,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             Polled::Revoked(partitions) => {
                 if may_flush {
                     self.flush_once(member)?;
+                    self.settle_now(member)?;
                 }
                 self.forget(&partitions);
                 self.show_phase();
@@ -227,7 +234,11 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let age = self.since.map(|since| self.setup.config.batch_max_age().saturating_sub(since.elapsed()));
         let trial = self.held.iter().filter_map(Held::trial_due).min();
         let trial = trial.map(|due| due.saturating_duration_since(Instant::now()));
-        [age, trial, self.letters.wait()].into_iter().flatten().fold(IDLE, Duration::min)
+        let handed = (!self.handed.is_empty()).then_some(LOOK);
+        if handed.is_some() && self.handed.is_full(self.setup.config.dedupe_window) {
+            return LOOK;
+        }
+        [age, trial, self.letters.wait(), handed].into_iter().flatten().fold(IDLE, Duration::min)
     }
 
     /// Decodes records, leaves out those of known events, keeps the rest waiting.
@@ -284,6 +295,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             || self.letters.are_due()
             || match self.since {
                 None => self.held.iter().any(Held::passed),
+                Some(_) if self.step.hands_over() => true,
                 Some(since) => {
                     records >= config.batch_max_records
                         || bytes >= config.batch_max_bytes
@@ -293,7 +305,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     }
 
     /// Deliveries that may be handled now, and their bytes.
-    fn ready(&self) -> (usize, usize) {
+    pub(super) fn ready(&self) -> (usize, usize) {
         let free = self.held.iter().filter(|held| held.is_free()).map(|held| &held.queue);
         free.chain([&self.work.queue]).fold((0, 0), |sum, queue| (sum.0 + queue.len(), sum.1 + queue.bytes()))
     }
@@ -382,6 +394,8 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         self.work.queue.take(|delivery| gone.iter().any(|held| held.owns(&delivery.record)));
         self.work.queue.join();
         self.work.search.forget();
+        self.handed.retain(|part| !gone.iter().any(|held| held.place == part.place));
+        self.handed.forget_moves(|step| !gone.iter().any(|held| held.place == step.partition));
         for held in &gone {
             self.letters.forget(&held.place);
             self.handler.revoked(&held.place);

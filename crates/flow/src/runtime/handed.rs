@@ -1,0 +1,217 @@
+//! Batches that a step has handed over and that are not durable yet: what they
+//! say is on its way, and their state and positions wait for it while the next
+//! ones are handled.
+//!
+//! Not here: handing over, which the step does.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use tapedeck_log::Member;
+
+use super::{
+    HandedOver, Handler, Move, Step,
+    held::{Part, trials},
+    serve::Runtime,
+};
+use crate::{Boundary, Failure, Gauges, backoff::Backoff, emitter::Ticket};
+
+/// Records that may wait here: what readers of the emitted know duplicates by, so
+/// that after an end none of what comes again is taken twice.
+const MOST: usize = 65_536;
+
+/// While batches wait, it is asked so often whether they are durable.
+pub(super) const LOOK: Duration = Duration::from_millis(2);
+
+/// Batches handed over, oldest first.
+pub(super) struct Handed<E> {
+    waiting: VecDeque<Batch<E>>,
+    records: usize,
+    /// The last step failed, of so many of them: it may have been taken.
+    tried: Option<(usize, Vec<Move>)>,
+    backoff: Backoff,
+    /// Not to be tried again before.
+    due: Option<Instant>,
+}
+
+/// A batch that was handed over.
+pub(super) struct Batch<E> {
+    pub(super) ticket: Ticket,
+    pub(super) effect: E,
+    pub(super) parts: Vec<Part>,
+    pub(super) since: Instant,
+}
+
+impl<'a, E> HandedOver<'a, E> {
+    /// None where all of it is somebody else's now.
+    fn of(batch: &'a Batch<E>) -> Option<Self> {
+        let partitions: Vec<_> = batch.parts.iter().map(|part| part.place.partition).collect();
+        (!partitions.is_empty()).then_some(Self { effect: &batch.effect, partitions })
+    }
+}
+
+impl<E> Default for Handed<E> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), records: 0, tried: None, backoff: Backoff::default(), due: None }
+    }
+}
+
+impl<E> Handed<E> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether no more may be handed over before something is durable.
+    pub(super) fn is_full(&self, window: usize) -> bool {
+        self.records >= MOST.min(window.max(1))
+    }
+
+    pub(super) fn push(&mut self, batch: Batch<E>) {
+        self.records += batch.parts.iter().map(|part| part.offsets.len()).sum::<usize>();
+        self.waiting.push_back(batch);
+    }
+
+    /// Keeps only parts that match: the others are read again by who holds them next.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Part) -> bool) {
+        self.waiting.iter_mut().for_each(|batch| batch.parts.retain(&keep));
+        self.records = self.waiting.iter().flat_map(|batch| &batch.parts).map(|part| part.offsets.len()).sum();
+    }
+
+    pub(super) fn forget_moves(&mut self, keep: impl Fn(&Move) -> bool) {
+        if let Some((_, moves)) = &mut self.tried {
+            moves.retain(keep);
+        }
+    }
+
+    fn drop_first(&mut self, count: usize) -> usize {
+        let gone = self.waiting.drain(..count).flat_map(|batch| batch.parts).map(|part| part.offsets.len()).sum();
+        self.records -= gone;
+        (self.tried, self.due) = (None, None);
+        self.backoff.reset();
+        gone
+    }
+}
+
+impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
+    /// Takes one step for all batches at the front that are durable, once the
+    /// oldest waited as long as a record waits for company. A failure that passes
+    /// is tried again later; handling goes on until too many wait.
+    ///
+    /// # Errors
+    /// Fenced and fatal ones.
+    pub(super) fn settle_handed(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        let Some(oldest) = self.handed.waiting.front() else { return Ok(()) };
+        let age = self.setup.config.batch_max_age();
+        let early = oldest.since.elapsed() < age && !self.handed.is_full(self.setup.config.dedupe_window);
+        if early || self.handed.due.is_some_and(|due| Instant::now() < due) {
+            return Ok(());
+        }
+        self.settle_now(member)
+    }
+
+    /// The same at once, for who can do nothing else before.
+    ///
+    /// # Errors
+    /// Fenced and fatal ones.
+    pub(super) fn settle_now(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        match self.settle_durable(member) {
+            Err(Failure::Transient(detail)) => {
+                Gauges::add(&self.setup.gauges.retries, 1);
+                let wait = self.handed.backoff.next_wait();
+                tracing::warn!(role = self.setup.role, detail, "the positions of what was emitted wait; tried again");
+                self.handed.due = Some(Instant::now() + wait);
+                Ok(())
+            }
+            settled => settled,
+        }
+    }
+
+    fn settle_durable(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        if self.was_taken()? {
+            return Ok(());
+        }
+        let durable = self.step.durable();
+        let ready = self.handed.waiting.iter().take_while(|batch| batch.ticket <= durable).count();
+        let count = self.handed.tried.as_ref().map_or(ready, |(count, _)| *count);
+        if count == 0 {
+            return Ok(());
+        }
+        let batches: Vec<&Batch<S::Effect>> = self.handed.waiting.iter().take(count).collect();
+        let (trials, moves): (Vec<_>, Vec<_>) = trials(&self.held, batches.iter().flat_map(|batch| &batch.parts))
+            .into_iter()
+            .map(|trial| ((trial.index, trial.ledger), trial.step))
+            .unzip();
+        let effects: Vec<_> = batches.iter().filter_map(|batch| HandedOver::of(batch)).collect();
+        if !moves.is_empty() {
+            self.setup.boundaries.pass(Boundary::Commit);
+            let taken = self.step.perform_handed(member, &effects, &moves);
+            if let Err(failure) = taken {
+                self.handed.tried = Some((count, moves));
+                return Err(match failure {
+                    Failure::Transient(_) | Failure::Fenced(_) | Failure::Fatal(_) => failure,
+                    other => Failure::Fatal(format!("what was emitted already is refused: {other}")),
+                });
+            }
+            for ((index, ledger), step) in trials.into_iter().zip(moves) {
+                self.held[index].accept(ledger, step);
+            }
+        }
+        self.settled(count);
+        Ok(())
+    }
+
+    /// Whether the step that failed was taken all the same; believed then.
+    fn was_taken(&mut self) -> Result<bool, Failure> {
+        let Some((count, moves)) = &self.handed.tried else { return Ok(false) };
+        let places: Vec<_> = moves.iter().map(|step| step.partition.clone()).collect();
+        let found = self.step.resume(&places)?;
+        if found.iter().zip(moves).all(|(resume, step)| resume.next == Some(step.next)) {
+            let (count, moves) = (*count, moves.clone());
+            for part in self.handed.waiting.iter().take(count).flat_map(|batch| &batch.parts) {
+                if let Some(held) = self.held.iter_mut().find(|held| held.place == part.place) {
+                    for offset in &part.offsets {
+                        held.ledger.settle(*offset);
+                    }
+                }
+            }
+            for step in moves {
+                if let Some(held) = self.held.iter_mut().find(|held| held.place == step.partition) {
+                    (held.visible, held.last) = (Some(step.next), step.last);
+                }
+            }
+            self.settled(count);
+            return Ok(true);
+        }
+        match found.iter().zip(moves).find(|(resume, step)| resume.next.is_some() && resume.next != step.expected) {
+            Some((resume, step)) => Err(Failure::Fenced(format!(
+                "{} stands at {:?}, not at {:?}: another process has gone on",
+                step.partition, resume.next, step.expected
+            ))),
+            None => Ok(false),
+        }
+    }
+
+    fn settled(&mut self, count: usize) {
+        let records = self.handed.drop_first(count);
+        Gauges::add(&self.setup.gauges.records, records);
+        Gauges::add(&self.setup.gauges.batches, 1);
+    }
+
+    /// Waits until all that was handed over is durable and its positions have
+    /// moved, or the time to drain is over; the rest comes again at the next start.
+    ///
+    /// # Errors
+    /// Fenced and fatal ones.
+    pub(super) fn finish_handed(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        while !self.handed.is_empty() && !self.overdue() {
+            self.settle_now(member)?;
+            self.keep_seat(member)?;
+            if !self.handed.is_empty() {
+                std::thread::sleep(LOOK);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! A role on the trading path: it decides while what it decided before is still on
+//! its way, and its state never runs ahead of what it said.
+//!
+//! Not here: the emitter's own promises.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nothing to show")]
+
+#[allow(dead_code, reason = "each test file uses its part")]
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use common::{Bad, Counter, OUTPUT, Running, Tape, faulty::Faulty, values};
+use tapedeck_flow::{
+    Boundaries, Boundary, Delivery, Emitter, EmitterConfig, Stop,
+    runtime::{EmitStep, Setup},
+};
+use tapedeck_log::Log;
+
+fn until(mut done: impl FnMut() -> bool) {
+    while !done() {
+        std::thread::yield_now();
+    }
+}
+
+/// An emitter on a log whose appends to the output wait while it is slow, or fail.
+struct Desk {
+    tape: Tape,
+    slow: Arc<AtomicBool>,
+    dir: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { tape: Tape::new(), slow: Arc::default(), dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn emitter(&self) -> Emitter {
+        let slow = Arc::clone(&self.slow);
+        let log = Faulty::around(Arc::clone(&self.tape.log) as Arc<dyn Log>, move |records| {
+            while slow.load(SeqCst) && records.iter().any(|record| &*record.topic == OUTPUT) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            false
+        });
+        let config = EmitterConfig { ring_bytes: 1 << 20, ..EmitterConfig::default() };
+        Emitter::open(log, self.dir.path(), "counter", &config, Boundaries::default()).unwrap()
+    }
+
+    fn step(&self, emitter: &Emitter) -> EmitStep {
+        let log = Arc::clone(&self.tape.log) as Arc<dyn Log>;
+        EmitStep::open(self.tape.step(), &log, common::ROLE, emitter, &Stop::new()).unwrap()
+    }
+}
+
+/// Counts what was handled, and copies before the step.
+fn counter(handled: &Arc<AtomicUsize>) -> Counter {
+    let handled = Arc::clone(handled);
+    let count = move |delivery: &Delivery| {
+        if delivery.id.as_str() == "bad" {
+            return Err(Bad::Poison("refused".into()));
+        }
+        handled.fetch_add(1, SeqCst);
+        Ok(())
+    };
+    Counter { first: true, ..Counter::with(count) }
+}
+
+#[test]
+fn the_next_batch_is_handled_while_the_last_one_is_not_durable_and_the_commit_waits() {
+    let desk = Desk::new();
+    let (emitter, handled) = (desk.emitter(), Arc::new(AtomicUsize::new(0)));
+    desk.slow.store(true, SeqCst);
+    let running = Running::start(desk.tape.setup("one"), counter(&handled), desk.step(&emitter));
+    for n in 0..20 {
+        desk.tape.produce(n % 2, [format!("{n}").as_str()]);
+        until(|| handled.load(SeqCst) == n as usize + 1);
+    }
+    assert_eq!((desk.tape.output_len(), desk.tape.kept(0), desk.tape.kept(1)), (0, (0, None), (0, None)));
+    desk.slow.store(false, SeqCst);
+    desk.tape.outputs(20);
+    until(|| desk.tape.kept(0) == (10, Some(10)) && desk.tape.kept(1) == (10, Some(10)));
+    running.end().unwrap();
+    assert_eq!((handled.load(SeqCst), desk.tape.output_len()), (20, 20));
+}
+
+#[test]
+fn a_bad_record_waits_until_what_was_said_before_it_is_in_the_state() {
+    let desk = Desk::new();
+    let (emitter, handled) = (desk.emitter(), Arc::new(AtomicUsize::new(0)));
+    desk.slow.store(true, SeqCst);
+    let running = Running::start(desk.tape.setup("one"), counter(&handled), desk.step(&emitter));
+    desk.tape.produce(0, ["a", "b"]);
+    until(|| handled.load(SeqCst) == 2);
+    desk.tape.produce(0, ["c", "bad", "d"]);
+    let gauges = Arc::clone(&running.gauges);
+    until(|| gauges.poison.load(SeqCst) == 1);
+    desk.slow.store(false, SeqCst);
+    let copied = values(&desk.tape.outputs(4));
+    running.end().unwrap();
+    assert_eq!(copied, ["a", "b", "c", "d"]);
+    assert_eq!((desk.tape.kept(0), desk.tape.letters(1).len()), ((4, Some(5)), 1));
+}
+
+#[test]
+fn an_end_before_the_commit_gives_the_same_events_again_and_no_state_ahead_of_them() {
+    let desk = Desk::new();
+    let (emitter, handled) = (desk.emitter(), Arc::new(AtomicUsize::new(0)));
+    desk.tape.produce(0, ["a", "b", "c"]);
+    let end = Boundaries::calling(|boundary| assert!(boundary != Boundary::Commit, "killed"));
+    let (setup, step) = (Setup { boundaries: end, ..desk.tape.setup("one") }, desk.step(&emitter));
+    let handler = counter(&handled);
+    let ended = std::thread::spawn(move || tapedeck_flow::runtime::run(setup, handler, step)).join();
+    assert!(ended.is_err(), "it died there");
+    assert_eq!((desk.tape.output_len(), desk.tape.kept(0)), (3, (0, None)));
+
+    let running = Running::start(desk.tape.setup("two"), counter(&handled), desk.step(&emitter));
+    let records = desk.tape.outputs(6);
+    running.end().unwrap();
+    let ids: Vec<_> = records.iter().map(|r| r.headers.text(tapedeck_contracts::headers::CE_ID).unwrap()).collect();
+    assert_eq!(ids[..3], ids[3..]);
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 3);
+    assert_eq!(desk.tape.kept(0), (3, Some(3)));
+}
+
+#[test]
+fn no_more_waits_than_readers_know_duplicates_by() {
+    let desk = Desk::new();
+    let (emitter, handled) = (desk.emitter(), Arc::new(AtomicUsize::new(0)));
+    desk.slow.store(true, SeqCst);
+    let mut setup = desk.tape.setup("one");
+    (setup.config.dedupe_window, setup.config.batch_max_records) = (8, 4);
+    let gauges = Arc::clone(&setup.gauges);
+    let running = Running::start(setup, counter(&handled), desk.step(&emitter));
+    let ids: Vec<String> = (0..60).map(|n| n.to_string()).collect();
+    desk.tape.produce(0, ids.iter().map(String::as_str));
+    until(|| gauges.paused.load(SeqCst) > 0);
+    assert!(handled.load(SeqCst) <= 12, "{} handled", handled.load(SeqCst));
+    desk.slow.store(false, SeqCst);
+    desk.tape.outputs(60);
+    running.end().unwrap();
+    assert_eq!((handled.load(SeqCst), desk.tape.kept(0)), (60, (60, Some(60))));
+}
