@@ -65,6 +65,8 @@ pub struct Deps {
     pub producer: Option<Producer>,
     /// How the emitters of this process stand, by name.
     pub emitters: Vec<(String, Arc<EmitterStats>)>,
+    /// What all roles together may hold in memory of what they read.
+    pub memory_cap_bytes: u64,
     /// When to stop.
     pub stop: Stop,
     /// Told when a part of a redrive is done.
@@ -143,7 +145,7 @@ impl App {
             emitters: deps.emitters,
             producer: deps.producer.map(|producer| Arc::new(Mutex::new(producer))),
             emit_calls: Arc::new(Semaphore::new(EMIT_CALLS)),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(deps.memory_cap_bytes),
             rate: Mutex::new(RateLimit::new(api.rate_limit_per_s, api.rate_limit_burst)),
             requests: Semaphore::new(api.max_concurrent),
             sockets: Arc::new(Semaphore::new(ws.max_clients)),

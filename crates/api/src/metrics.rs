@@ -76,7 +76,7 @@ macro_rules! figures {
 
         impl Metrics {
             /// All at zero.
-            pub(crate) fn new() -> Self {
+            fn zero() -> Self {
                 let mut registry = Registry::with_prefix("tapedeck");
                 $(let $field: $kind = $make;
                 registry.register($name, concat!($($help),+).trim().trim_end_matches('.'), $field.clone());)+
@@ -114,6 +114,8 @@ figures! {
     store_breaker("api_store_breaker_open"): Gauge = Gauge::default(),
     /// Bytes of memory that the process holds.
     resident("process_resident_memory_bytes"): Gauge = Gauge::default(),
+    /// What all roles together may hold in memory of what they read.
+    memory_cap("memory_cap_bytes"): Gauge = Gauge::default(),
     /// 1 while a role is at work or stands by.
     role_up("role_up"): Family<Role, Gauge> = Family::default(),
     /// Records that a role handled.
@@ -197,6 +199,13 @@ figures! {
 }
 
 impl Metrics {
+    /// All at zero, but for what does not change.
+    pub(crate) fn new(memory_cap_bytes: u64) -> Self {
+        let metrics = Self::zero();
+        metrics.memory_cap.set(i64::try_from(memory_cap_bytes).unwrap_or(i64::MAX));
+        metrics
+    }
+
     /// Counts a request.
     pub(crate) fn http(&self, route: &str, status: StatusCode, took: Duration) {
         let class = match status.as_u16() {

@@ -264,6 +264,7 @@ impl Deck {
             instruments: config.instruments.iter().map(|instrument| instrument_info(instrument, config)).collect(),
             roles: self.running.iter().map(|r| (r.role.name().to_owned(), Arc::clone(&r.gauges))).collect(),
             producer,
+            memory_cap_bytes: config.delivery.memory_cap_bytes as u64,
             emitters: self.emitters.stats(),
             cursor_key: self.folder.cursor_key()?,
             stop: self.stop.clone(),

@@ -139,6 +139,7 @@ fn an_emitter_that_cannot_send_shows_in_health_and_metrics() {
         r#"tapedeck_emitter_breaker_state{emitter="api"} 1"#,
         r#"tapedeck_emitter_emitted_records_total{emitter="api"} 3"#,
         r#"tapedeck_emitter_sent_records_total{emitter="api"} 0"#,
+        "tapedeck_memory_cap_bytes 536870912",
     ] {
         assert!(figures.lines().any(|found| found == line), "{line}\n{figures}");
     }

@@ -81,6 +81,7 @@ pub(crate) fn deps(folder: &Path, log: Arc<EmbeddedLog>) -> Deps {
         roles: vec![("recorder".into(), Arc::new(Gauges::default()))],
         producer: None,
         emitters: Vec::new(),
+        memory_cap_bytes: 512 << 20,
         stop: Stop::new(),
         boundaries: Default::default(),
         cursor_key: [7; 32],
