@@ -33,7 +33,7 @@ use crate::{
     chaos::rehearsal::Rehearsal,
     cli::Role,
     config::{Compression, Config},
-    emitters::{self, Emitters},
+    emitters::Emitters,
     exit,
 };
 
@@ -240,9 +240,8 @@ impl Deck {
             })?;
         }
         if roles.contains(&Role::Api) {
-            let emitter = self.emitter(Role::Api, config)?;
-            let producer = emitter.producer().map_err(exit::folder)?;
-            emitters::send_leftovers(emitter, self.stop.clone())?;
+            // With it, what an earlier process left is sent too, before anything newer.
+            let producer = self.emitter(Role::Api, config)?.producer().map_err(exit::folder)?;
             self.serve_with(config, Some(producer))?;
         }
         Ok(())

@@ -6,7 +6,7 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use tapedeck_flow::{
-    Boundaries, Stop,
+    Boundaries,
     emitter::{Emitter, EmitterConfig, EmitterStats},
 };
 use tapedeck_log::Log;
@@ -53,22 +53,9 @@ impl Emitters {
             // the process as it bears a kill.
             let Some(emitter) = Arc::into_inner(emitter) else { continue };
             let closed = emitter.close(deadline.saturating_duration_since(Instant::now()));
-            tracing::debug!(emitter = name, ?closed, "closed");
+            if closed.remaining > 0 {
+                tracing::warn!(emitter = name, records = closed.remaining, "not sent yet; the next start sends them");
+            }
         }
     }
-}
-
-/// Sends what an earlier process left, all of it, beside the start: the log may
-/// be away, and who asks for health must be answered meanwhile.
-///
-/// # Errors
-/// The system gives no thread.
-pub(crate) fn send_leftovers(emitter: Arc<Emitter>, stop: Stop) -> anyhow::Result<()> {
-    std::thread::Builder::new().name("leftovers".into()).spawn(move || {
-        match emitter.send_leftovers(&mut |_| true, &stop) {
-            Ok(leftovers) => tracing::debug!(?leftovers, "sent what an earlier process left"),
-            Err(failure) => tracing::error!("what an earlier process left is not sent: {failure}"),
-        }
-    })?;
-    Ok(())
 }

@@ -99,8 +99,11 @@ impl Deck {
     pub fn start_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut all = vec!["--json"];
         all.extend(args);
+        // Beside the data: a deck that is killed leaves nothing elsewhere.
+        let data = args.iter().position(|arg| *arg == "--data").map(|at| Path::new(args[at + 1]).join("rings"));
         let mut child = tapedeck(&all)
             .env("TAPEDECK_API_LISTEN", "127.0.0.1:0")
+            .envs(data.map(|rings| ("TAPEDECK_EMITTER_RING_DIR", rings)))
             .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
