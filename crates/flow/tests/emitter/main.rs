@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "these are tests: an error that was not expected ends them")]
 
 mod faulty;
+mod kills;
+mod left;
 mod outage;
 mod simple;
 mod stage;
