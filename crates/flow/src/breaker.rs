@@ -75,6 +75,11 @@ impl Breaker {
         self.state
     }
 
+    /// Before this time no call passes; none where calls do.
+    pub fn shut_until(&self) -> Option<Instant> {
+        self.next_probe
+    }
+
     /// Failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failures
@@ -175,6 +180,8 @@ mod tests {
                 };
                 prop_assert_eq!(breaker.state(), state);
                 prop_assert_eq!(breaker.failures(), model.failures);
+                let shut_until = model.shut_at.map(|at| start + Duration::from_millis(at) + OPEN_FOR);
+                prop_assert_eq!(breaker.shut_until(), shut_until);
             }
         }
     }

@@ -23,7 +23,7 @@ use super::{
     stats::add,
     topics::Topics,
 };
-use crate::{Boundary, Breaker, BreakerState, backoff::Backoff};
+use crate::{Boundary, Breaker, backoff::Backoff};
 
 /// While the log is away rings are moved to the spool so often: what lies in
 /// memory that looks like a disk does not outlive the machine.
@@ -352,12 +352,11 @@ impl Sender {
     }
 
     /// Whether nothing more will happen before a time.
-    fn may_end(&mut self, by: Instant) -> bool {
+    fn may_end(&self, by: Instant) -> bool {
         if self.appender.is_out() {
             return false;
         }
-        let shut = self.breaker.state() == BreakerState::Open;
-        !self.has_work() || self.not_before > by || (shut && self.breaker.refuse(by).is_some())
+        !self.has_work() || self.not_before > by || self.breaker.shut_until().is_some_and(|until| until > by)
     }
 
     fn sleep(&mut self, now: Instant) {
