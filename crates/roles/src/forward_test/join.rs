@@ -19,8 +19,10 @@ mod lane;
 mod order;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 use lane::{Held, Lane};
+pub use unread::{Roots, Unread};
 
 /// The topic of the market events, which are the roots of everything.
 pub const MARKET_TOPIC: &str = "market-data-updates";
@@ -28,6 +30,8 @@ pub const MARKET_TOPIC: &str = "market-data-updates";
 /// 1.2 kB each: 40 MB over eight partitions, and 40 ms of work, so that records
 /// do not grow old here while a strategy that runs works through them.
 pub const LANE_RECORDS: usize = 4_096;
+/// The same in bytes, for records that are larger than any market event should be.
+pub const LANE_BYTES: usize = 8 << 20;
 /// So many market records in memory (about 160 MB) end all reading ahead, also
 /// for a number that could lie behind them.
 pub const ALL_RECORDS: usize = 131_072;
@@ -206,6 +210,8 @@ pub struct Join {
     closed: Vec<u64>,
     /// All signals that were there at this time are here.
     closed_ms: i64,
+    /// By signal partition, what the last closing left unread; mostly nothing.
+    unread: Vec<VecDeque<Unread>>,
     survey: Option<Survey>,
     surveys: u64,
     /// The newest survey that is complete, and when it was asked.
@@ -230,6 +236,7 @@ impl Join {
             free: VecDeque::new(),
             closing: None,
             closed_ms: i64::MIN,
+            unread: Vec::new(),
             survey: None,
             surveys: 0,
             surveyed: (0, i64::MIN),
@@ -358,16 +365,29 @@ impl Join {
     /// other partitions have nothing more for now.
     pub fn may_read(&self, partition: usize, exhausted: bool) -> bool {
         let lanes = &self.lanes[Input::Market as usize];
-        lanes[partition].len() < LANE_RECORDS || (self.missing && exhausted && !self.is_full())
+        let has_room = lanes[partition].len() < LANE_RECORDS && lanes[partition].bytes() < LANE_BYTES;
+        has_room || (self.missing && exhausted && !self.is_full())
     }
 
-    /// Whether a closing is open: then signals are to be read, however many wait.
-    pub fn is_closing(&self) -> bool {
-        self.closing.is_some()
+    /// Whether nothing can be given before more market data is read.
+    pub fn needs_market(&self) -> bool {
+        self.missing || self.heads().next().is_none()
     }
 
-    /// How many records of signals wait.
-    pub fn signals_held(&self) -> usize {
-        self.lanes[Input::Signals as usize].iter().map(Lane::len).sum()
+    /// Where a partition is read on.
+    pub fn read_to(&self, input: Input, partition: usize) -> u64 {
+        self.lanes[input as usize][partition].read_to()
+    }
+
+    /// What waits in memory: records, and their bytes as they lie in the log.
+    pub fn held(&self) -> (usize, usize) {
+        let lanes = self.lanes.iter().flatten();
+        lanes.fold((0, 0), |(records, bytes), lane| (records + lane.len(), bytes + lane.bytes()))
+    }
+
+    /// How many records of signals wait, and their bytes.
+    pub fn signals_held(&self) -> (usize, usize) {
+        let lanes = self.lanes[Input::Signals as usize].iter();
+        lanes.fold((0, 0), |(records, bytes), lane| (records + lane.len(), bytes + lane.bytes()))
     }
 }

@@ -25,6 +25,7 @@ mod guarded;
 mod inputs;
 mod letters;
 mod open;
+mod scan;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use tapedeck_flow::Delivery;
+use tapedeck_flow::{Delivery, budget::bytes_of};
 
 /// A record that was read and is not applied yet.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Lane {
     /// The index of the first slot; a slot keeps its index while others go.
     first: u64,
     slots: VecDeque<Slot>,
+    /// Of the records that wait, as they lie in the log.
+    bytes: usize,
     /// The offset that is read next.
     read_to: u64,
     /// Offsets that an earlier run applied and that were not read again yet.
@@ -70,6 +72,7 @@ impl Lane {
     pub(super) fn push(&mut self, held: Held) -> u64 {
         let offset = held.delivery.record.offset;
         self.passed(offset);
+        self.bytes += bytes_of(&held.delivery.record);
         self.slots.push_back(Slot { offset, held: Some(held) });
         self.first + self.slots.len() as u64 - 1
     }
@@ -84,6 +87,7 @@ impl Lane {
     pub(super) fn take(&mut self, index: u64) -> Held {
         let at = usize::try_from(index - self.first).expect("a lane is shorter than the memory");
         let held = self.slots[at].held.take().expect("an index is kept only while its record waits");
+        self.bytes -= bytes_of(&held.delivery.record);
         while self.slots.front().is_some_and(|slot| slot.held.is_none()) {
             self.slots.pop_front();
             self.first += 1;
@@ -126,6 +130,11 @@ impl Lane {
                 Ok(at) => self.slots[at].held.is_none(),
                 Err(_) => true,
             }
+    }
+
+    /// Bytes of the records that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many records are in memory.

@@ -40,16 +40,21 @@ impl Join {
     /// Whether a closing with these offsets, begun now, would let a market event
     /// go that waits.
     pub fn closing_helps(&self, committed: &[u64], now_ms: i64) -> bool {
-        let helps = |partition: usize, held: &Held| {
-            held.delivery.record.offset < committed[partition] || self.is_old(held, now_ms)
+        let helps = |(partition, held): (usize, &Held)| {
+            !self.is_covered(partition, held)
+                && (held.delivery.record.offset < committed[partition] || self.is_old(held, now_ms))
         };
-        let mut waiting = self.sources.iter().filter_map(|source| {
+        self.closing.is_none() && self.heads().any(helps)
+    }
+
+    /// The market events that may be next: the lowest of each source, and the
+    /// fronts without a number.
+    pub(super) fn heads(&self) -> impl Iterator<Item = (usize, &Held)> {
+        let numbered = self.sources.iter().filter_map(|source| {
             let (_, &(partition, index)) = source.waiting.first_key_value()?;
             Some((partition, self.lanes[Input::Market as usize][partition].get(index)))
         });
-        self.closing.is_none()
-            && (waiting.any(|(partition, held)| helps(partition, held))
-                || self.unnumbered_fronts().any(|(partition, held)| helps(partition, held)))
+        numbered.chain(self.unnumbered_fronts())
     }
 
     /// Whether a survey begun now could end the wait for a number or a root.
@@ -231,6 +236,11 @@ impl Join {
     }
 
     fn is_closed(&self, partition: usize, held: &Held) -> bool {
+        self.is_covered(partition, held) && (self.unread.is_empty() || !self.is_ahead_of_signals(partition, held))
+    }
+
+    /// Whether a closing reaches it, of which not all signals may be read.
+    pub(super) fn is_covered(&self, partition: usize, held: &Held) -> bool {
         !self.strategies || held.delivery.record.offset < self.closed[partition] || self.is_old(held, self.closed_ms)
     }
 
@@ -295,6 +305,9 @@ impl Join {
 
     /// Ends what was asked for and is reached by now.
     pub(super) fn finish_asking(&mut self) {
+        if !self.unread.is_empty() {
+            self.drop_read();
+        }
         let reached = |lanes: &[Lane], ends: &[u64]| lanes.iter().zip(ends).all(|(lane, &end)| lane.read_to() >= end);
         if let Some(closing) =
             self.closing.take_if(|asked| reached(&self.lanes[Input::Signals as usize], &asked.signal_ends))

@@ -16,12 +16,13 @@ use tapedeck_contracts::{
 };
 use tapedeck_flow::{
     Aside, Delivery, Failure, Gauges, Phase,
+    budget::{Share, held_bytes},
     dedupe::Window,
     inbound::{Unread, is_for_others, place_of},
 };
 use tapedeck_log::{GroupOffset, Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 
-use super::{GivenUp, ROLE, letters::Letters, remedy};
+use super::{GivenUp, ROLE, letters::Letters, remedy, scan::Scan};
 use crate::{
     forward_test::join::{Input, Join, MARKET_TOPIC, Offered, Wait},
     market::SourceState,
@@ -40,8 +41,12 @@ const STRATEGY_GROUP: &str = "tapedeck.strategy";
 const POLL_RECORDS: usize = 4_096;
 /// The same in bytes.
 const POLL_BYTES: usize = 4 << 20;
-/// Signals read before they are needed: what waits in memory for its root.
-const SIGNALS_AHEAD: usize = 8_192;
+/// Signals read before they are needed: what waits in memory for its root. A
+/// closing that ends further ahead is found by looking over the signals. Few in
+/// tests, so that they see both.
+const SIGNALS_AHEAD: usize = if cfg!(test) { 64 } else { 8_192 };
+/// The same in bytes.
+const SIGNALS_BYTES: usize = 16 << 20;
 /// How long to wait for records where nothing is here. An append ends it at once
 /// for market data; commands are seen after so long at most.
 const IDLE: Duration = Duration::from_millis(20);
@@ -84,6 +89,10 @@ impl TopicReader {
 pub(super) struct Inputs {
     pub(super) log: Arc<dyn Log>,
     pub(super) topics: [TopicReader; 3],
+    /// On its way, where signals are looked over.
+    pub(super) scan: Option<Scan>,
+    /// Of the memory of the process.
+    pub(super) share: Share,
     /// The market role's state, which says when a source has ended.
     pub(super) sources: Box<dyn Reader>,
     /// What becomes of a record that cannot be read.
@@ -137,6 +146,9 @@ impl Inputs {
         if on_signals {
             self.read_signals(join, idle(found + from_market, true), gauges)?;
         }
+        let (records, bytes) = join.held();
+        self.share.set(held_bytes(records, bytes));
+        gauges.in_flight_bytes.store(self.share.held_bytes() as u64, Relaxed);
         Ok(())
     }
 
@@ -146,15 +158,7 @@ impl Inputs {
     /// # Errors
     /// Those of the log.
     pub(super) fn ask(&mut self, join: &mut Join, wait: Wait) -> Result<bool, Failure> {
-        let mut began = false;
-        if wait.closing {
-            let committed = self.committed()?;
-            let now_ms = now_ms();
-            if join.closing_helps(&committed, now_ms) {
-                join.begin_closing(committed, self.ends(Input::Signals)?, now_ms);
-                began = true;
-            }
-        }
+        let mut began = wait.closing && self.ask_to_close(join)?;
         let now_ms = now_ms();
         if join.survey_helps(wait, now_ms) {
             join.begin_survey(self.ends(Input::Market)?, now_ms);
@@ -177,12 +181,40 @@ impl Inputs {
             .flat_map(|(input, _, _)| (0..self.topics[input as usize].places.len()).map(move |at| (input, at)))
     }
 
-    fn read_signals(&mut self, join: &mut Join, timeout: Duration, gauges: &Gauges) -> Result<usize, Failure> {
-        // Beyond that only what is needed to close a market event: memory then
-        // holds what the strategies are ahead, some 1.5 kB a signal.
-        if !join.is_closing() && join.signals_held() >= SIGNALS_AHEAD {
-            return Ok(0);
+    /// A closing, where it helps: by reading all signals up to its end or, where
+    /// they are too many, by looking over them.
+    fn ask_to_close(&mut self, join: &mut Join) -> Result<bool, Failure> {
+        if let Some(mut scan) = self.scan.take() {
+            match scan.go_on(join)? {
+                Some(unread) => join.close_but(&scan.committed, scan.asked_ms, unread),
+                None => self.scan = Some(scan),
+            }
+            return Ok(true);
         }
+        let committed = self.committed()?;
+        let now_ms = now_ms();
+        if !join.closing_helps(&committed, now_ms) {
+            return Ok(false);
+        }
+        let ends = self.ends(Input::Signals)?;
+        let from: Vec<u64> = (0..ends.len()).map(|at| join.read_to(Input::Signals, at)).collect();
+        let unread: u64 = ends.iter().zip(&from).map(|(end, from)| end.saturating_sub(*from)).sum();
+        if unread <= SIGNALS_AHEAD as u64 {
+            join.begin_closing(committed, ends, now_ms);
+        } else {
+            let places = &self.topics[Input::Signals as usize].places;
+            self.scan = Some(Scan::begin(&*self.log, places, &from, ends, committed, now_ms)?);
+        }
+        Ok(true)
+    }
+
+    fn read_signals(&mut self, join: &mut Join, timeout: Duration, gauges: &Gauges) -> Result<usize, Failure> {
+        let (records, bytes) = join.signals_held();
+        let topic = &mut self.topics[Input::Signals as usize];
+        let has_room = records < SIGNALS_AHEAD && bytes < SIGNALS_BYTES && self.share.room_bytes() > 0;
+        // Beyond that only what the next market event waits for.
+        let needed = if has_room { vec![true; topic.places.len()] } else { join.needed_signals() };
+        topic.assign(needed.iter().zip(&topic.bad).map(|(needed, bad)| *needed && !*bad).collect())?;
         self.read_topic(Input::Signals, join, timeout, gauges)
     }
 
@@ -195,9 +227,12 @@ impl Inputs {
     ) -> Result<usize, Failure> {
         let topic = &mut self.topics[input as usize];
         if !topic.assigned.contains(&true) {
+            // What the join waits for is not here, so that only time helps.
+            std::thread::sleep(timeout);
             return Ok(0);
         }
-        let limits = PollLimits { max_records: POLL_RECORDS, max_bytes: POLL_BYTES, timeout };
+        let max_records = if input == Input::Signals { POLL_RECORDS.min(SIGNALS_AHEAD) } else { POLL_RECORDS };
+        let limits = PollLimits { max_records, max_bytes: POLL_BYTES, timeout };
         let records = topic.reader.poll(limits).map_err(lost)?;
         let count = records.len();
         let now_ms = if count > 0 { now_ms() } else { 0 };
@@ -222,9 +257,11 @@ impl Inputs {
     fn choose_market(&mut self, join: &Join) -> Result<(), Failure> {
         // What a record that cannot be read holds back is not looked for elsewhere.
         let exhausted = self.exhausted && self.bad.is_none();
+        // Without room what is here goes first, unless it waits for more.
+        let has_room = self.share.room_bytes() > 0 || join.needs_market();
         let market = &mut self.topics[Input::Market as usize];
         let wanted: Vec<bool> =
-            (0..market.places.len()).map(|at| !market.bad[at] && join.may_read(at, exhausted)).collect();
+            (0..market.places.len()).map(|at| has_room && !market.bad[at] && join.may_read(at, exhausted)).collect();
         market.assign(wanted)
     }
 

@@ -115,6 +115,8 @@ impl Active {
         let inputs = Inputs {
             log: Arc::clone(&context.log),
             topics,
+            scan: None,
+            share: context.budget.share(),
             sources: sources_reader,
             aside: context.aside,
             letters: Letters::new(log),

@@ -41,6 +41,7 @@ use crate::{
 mod causes;
 mod kills;
 mod letters;
+mod memory;
 
 const SOURCE: &str = "s";
 /// In tests the broker panics over this symbol.
