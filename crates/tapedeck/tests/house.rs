@@ -98,6 +98,18 @@ fn no_file_is_longer_than_five_hundred_lines() {
 }
 
 #[test]
+fn one_file_alone_touches_memory_by_hand() {
+    // Named in two parts, so that this file does not name it itself.
+    let word = concat!("unsafe", "_code");
+    let excused: Vec<PathBuf> = sources(&root().join("crates"))
+        .into_iter()
+        .filter(|file| fs::read_to_string(file).unwrap().contains(word))
+        .map(|file| file.strip_prefix(root()).unwrap().to_owned())
+        .collect();
+    assert_eq!(excused, [Path::new("crates/flow/src/emitter/map.rs")]);
+}
+
+#[test]
 fn every_test_that_a_document_names_is_there() {
     let code: String =
         sources(&root().join("crates")).iter().map(|file| fs::read_to_string(file).unwrap()).collect::<String>();
