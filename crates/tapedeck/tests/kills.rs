@@ -23,7 +23,7 @@ fn rehearsed(args: &[&str]) -> Value {
     }
     // A rehearsal without load would find nothing wrong either.
     let count = |figure: &str| report[figure].as_u64().unwrap();
-    assert!(count("acknowledged") > 100, "{report}");
+    assert!(count("acknowledged") > 100 && count("accepted") > 100, "{report}");
     assert!(
         count("stored") >= count("acknowledged") - report["dead_letters"]["expected"].as_u64().unwrap(),
         "{report}"
@@ -32,8 +32,27 @@ fn rehearsed(args: &[&str]) -> Value {
 }
 
 #[test]
-fn twenty_kills_at_random_moments_lose_nothing() {
-    let report = rehearsed(&["--kills", "20", "--seed", "11", "--faults", "kill", "--poison", "0"]);
-    assert_eq!(report["kills"]["at_random"], 20);
-    assert!(report["trading"]["executions"].as_u64().unwrap() > 0);
+fn thirty_kills_at_the_boundaries_lose_nothing_and_each_is_met_three_times() {
+    let report = rehearsed(&["--kills", "30", "--seed", "11", "--faults", "boundary"]);
+    for boundary in ["ring", "spool-write", "catch-up", "append", "apply", "commit", "dead-letter", "redrive"] {
+        let met = report["kills"]["at_boundaries"][boundary].as_u64().unwrap_or_default();
+        assert!(met >= 3, "{boundary} was met {met} times: {report}");
+    }
+    assert!(report["dead_letters"]["expected"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["redrives"].as_u64().unwrap() > 0, "{report}");
+}
+
+#[test]
+fn fifteen_kills_at_random_moments_lose_nothing() {
+    let report = rehearsed(&["--kills", "15", "--seed", "12", "--faults", "kill"]);
+    assert_eq!(report["kills"]["at_random"], 15);
+}
+
+#[test]
+fn fifteen_kills_among_pauses_stops_and_slow_or_absent_parts_lose_nothing() {
+    let report = rehearsed(&["--kills", "15", "--seed", "13", "--faults", "kill,pause,term,store,log"]);
+    assert_eq!(report["kills"]["at_random"], 15);
+    assert!(report["pauses"].as_u64().unwrap() > 0, "{report}");
+    assert!(!report["faults"].as_object().unwrap().is_empty(), "{report}");
+    assert!(report["terminations"].as_u64().unwrap() > 0, "{report}");
 }

@@ -103,7 +103,7 @@ impl Rehearse {
         let now = jiff::Timestamp::now().round(jiff::Unit::Second).context("a clock within the calendar")?;
         let run = Run { id, time: now.to_string() };
         let program = Program { data, work, hidden };
-        let text = toml::to_string_pretty(&setup::config(config)?)?;
+        let text = toml::to_string_pretty(&setup::config(config, &program.data)?)?;
         std::fs::write(program.config(), text)?;
         Ok(Self { plan, program, run, own, stop })
     }

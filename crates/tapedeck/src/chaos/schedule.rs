@@ -23,6 +23,8 @@ const TROUBLE_IN: u64 = 3;
 const REDRIVE_IN: u64 = 8;
 /// The shortest such trouble, in ms.
 const TROUBLE_MIN_MS: u64 = 50;
+/// How long the log is away for a boundary of the spool, at most, in ms.
+const AWAY_MS: u64 = 1_000;
 /// A slow part answers after 5 s at most: half of the deadline of a call.
 const SLOW_MAX_MS: u64 = 5_000;
 /// A boundary is passed at most so many times before the process ends there: about
@@ -116,12 +118,13 @@ impl Schedule {
         let end = self.end();
         let load = self.between(LOAD_MS);
         let trouble = self.troubled(&end).then(|| self.trouble(&end)).flatten().map(|trouble| {
-            let (at, longest) = match needs_trouble(&end) {
-                // What must be gone for its boundary, is so from the start.
-                true => (0, load),
-                false => (self.between((0, load)), self.longest_trouble_ms),
+            let (at, lasts) = match needs_trouble(&end) {
+                // What must be gone for its boundary, is so from the start; long
+                // enough that its loss is noticed, and for the one not before the end.
+                true if is_at(&end, &[Boundary::SpoolWrite]) => (0, load + AWAY_MS),
+                true => (0, self.between((AWAY_MS / 2, AWAY_MS))),
+                false => (self.between((0, load)), self.between((TROUBLE_MIN_MS, self.longest_trouble_ms))),
             };
-            let lasts = self.between((TROUBLE_MIN_MS, longest));
             (Duration::from_millis(at), Duration::from_millis(at + lasts), trouble)
         });
         let mut load = Duration::from_millis(load);

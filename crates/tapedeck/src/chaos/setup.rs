@@ -3,6 +3,8 @@
 //!
 //! Not here: the load.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::load::Ack;
@@ -11,7 +13,7 @@ use crate::config::Config;
 /// The paper account.
 pub(super) const PAPER: &str = "CHAOS-PAPER";
 /// What the third client asks for.
-pub(super) const SECOND_PROMISE: Ack = Ack::Log;
+pub(super) const SECOND_PROMISE: Ack = Ack::Spool;
 
 const MARKET: &str = r#"
 [[instruments]]
@@ -55,11 +57,17 @@ struct Market {
 ///
 /// # Errors
 /// What is given makes no sense together with the market.
-pub(super) fn config(mut config: Config) -> anyhow::Result<Config> {
+pub(super) fn config(mut config: Config, data: &Path) -> anyhow::Result<Config> {
     "127.0.0.1:0".clone_into(&mut config.api.listen);
     // The clients of a rehearsal are one address.
     config.api.rate_limit_per_s = config.api.rate_limit_per_s.max(100_000);
     config.api.rate_limit_burst = config.api.rate_limit_burst.max(100_000);
+    // A life lasts a second: in it the breaker must open, close, and open again.
+    config.emitter.breaker_failures = config.emitter.breaker_failures.min(2);
+    config.emitter.breaker_open_ms = config.emitter.breaker_open_ms.min(100);
+    // Rings that are soon full, and go with the folder.
+    config.emitter.ring_bytes = config.emitter.ring_bytes.min(4 << 20);
+    config.emitter.ring_dir = data.join("rings").display().to_string();
     let market: Market = toml::from_str(MARKET).expect("the market is part of this crate and tested");
     (config.instruments, config.strategies, config.sessions) = (market.instruments, market.strategies, market.sessions);
     // The same seed always: a folder that is used again goes on with its market.
@@ -78,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_config_of_a_rehearsal_has_no_mistakes_and_is_read_back_from_its_file() {
-        let config = config(crate::config::load(None, &BTreeMap::new()).unwrap()).unwrap();
+        let config = config(crate::config::load(None, &BTreeMap::new()).unwrap(), Path::new("data")).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), toml::to_string_pretty(&config).unwrap()).unwrap();
         assert_eq!(crate::config::load(Some(file.path()), &BTreeMap::new()).unwrap(), config);
