@@ -15,15 +15,17 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
 use common::{Bad, Counter, Mishap, Tape, alert, faulty::Faulty, raw, values};
 use proptest::prelude::*;
+use tapedeck_contracts::headers::CE_ID;
 use tapedeck_flow::{
-    Boundaries, Delivery, Failure, Stop,
+    Boundaries, Delivery, Emitter, EmitterConfig, Failure, Stop, Ticket,
     dead_letter::ErrorClass,
-    runtime::{self, LogEffect, LogStep, Move, Resume, Setup, Step},
+    runtime::{self, EmitStep, HandedOver, LogEffect, Move, Resume, Setup, Step},
 };
 use tapedeck_log::{Log, Member, Record, TopicPartition};
 
@@ -93,10 +95,13 @@ struct Course {
     appends: BTreeSet<usize>,
     /// Boundaries at which the process dies, by their number.
     deaths: BTreeSet<usize>,
+    /// The role emits what it says.
+    emits: bool,
 }
 
-fn kind() -> impl Strategy<Value = Kind> {
-    prop_oneof![
+/// What a role cannot say has no store behind it.
+fn kind(emits: bool) -> impl Strategy<Value = Kind> {
+    let kind = prop_oneof![
         6 => Just(Kind::Good),
         1 => (1_u8..5).prop_map(Kind::Late),
         1 => Just(Kind::NotUtf8),
@@ -108,30 +113,51 @@ fn kind() -> impl Strategy<Value = Kind> {
         1 => Just(Kind::NeverReady),
         1 => Just(Kind::StoreRefuses),
         1 => Just(Kind::StoreNames),
-    ]
+    ];
+    kind.prop_map(
+        move |kind| if emits && kind.class() == Some(ErrorClass::Store) { Kind::HandlerRefuses } else { kind },
+    )
 }
 
-fn course() -> impl Strategy<Value = Course> {
+fn course(emits: bool) -> impl Strategy<Value = Course> {
     let fault = prop_oneof![Just(Fault::Away), Just(Fault::Lost), Just(Fault::Stop)];
     (
-        prop::collection::vec((0..common::PARTITIONS, kind()), 1..60),
+        prop::collection::vec((0..common::PARTITIONS, kind(emits)), 1..60),
         1_usize..12,
         prop::collection::btree_map(0_usize..30, fault, 0..6),
         prop::collection::btree_set(0_usize..8, 0..3),
         prop::collection::btree_set(0_usize..30, 0..3),
     )
-        .prop_map(|(records, batch, steps, appends, deaths)| Course { records, batch, steps, appends, deaths })
+        .prop_map(move |(records, batch, steps, appends, deaths)| Course {
+            records,
+            batch,
+            steps,
+            appends,
+            deaths,
+            emits,
+        })
 }
 
-/// The real step, with faults and with a store's opinion of the rows.
-struct Moody {
-    real: LogStep,
+/// A real step, with faults and with a store's opinion of the rows.
+struct Moody<S> {
+    real: S,
     faults: BTreeMap<usize, Fault>,
     count: Arc<AtomicUsize>,
     stop: Stop,
 }
 
-impl Step for Moody {
+impl<S: Step<Effect = LogEffect>> Moody<S> {
+    /// What happens to the next step; none where nothing does.
+    fn fault(&self) -> Option<Fault> {
+        let fault = self.faults.get(&self.count.fetch_add(1, SeqCst)).copied();
+        if fault == Some(Fault::Stop) {
+            self.stop.request();
+        }
+        fault
+    }
+}
+
+impl<S: Step<Effect = LogEffect>> Step for Moody<S> {
     type Effect = LogEffect;
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
@@ -151,16 +177,42 @@ impl Step for Moody {
         if let Some(index) = bad("StoreNames") {
             return Err(Failure::Poison { index, place: String::new(), path: None, detail: "it breaks a rule".into() });
         }
-        match self.faults.get(&self.count.fetch_add(1, SeqCst)) {
-            Some(Fault::Away) => return Err(Failure::Transient("away".into())),
+        match self.fault() {
+            Some(Fault::Away) => Err(Failure::Transient("away".into())),
             Some(Fault::Lost) => {
                 self.real.perform(member, effect, moves)?;
-                return Err(Failure::Transient("no answer".into()));
+                Err(Failure::Transient("no answer".into()))
             }
-            Some(Fault::Stop) => self.stop.request(),
-            None => {}
+            Some(Fault::Stop) | None => self.real.perform(member, effect, moves),
         }
-        self.real.perform(member, effect, moves)
+    }
+
+    fn hands_over(&self) -> bool {
+        self.real.hands_over()
+    }
+
+    fn hand_over(&mut self, effect: &mut LogEffect) -> Result<Ticket, Failure> {
+        self.real.hand_over(effect)
+    }
+
+    fn durable(&self) -> Ticket {
+        self.real.durable()
+    }
+
+    fn perform_handed(
+        &mut self,
+        member: &mut dyn Member,
+        effects: &[HandedOver<'_, LogEffect>],
+        moves: &[Move],
+    ) -> Result<(), Failure> {
+        match self.fault() {
+            Some(Fault::Away) => Err(Failure::Transient("away".into())),
+            Some(Fault::Lost) => {
+                self.real.perform_handed(member, effects, moves)?;
+                Err(Failure::Transient("no answer".into()))
+            }
+            Some(Fault::Stop) | None => self.real.perform_handed(member, effects, moves),
+        }
     }
 }
 
@@ -172,6 +224,8 @@ struct World {
     appends: Arc<AtomicUsize>,
     boundaries: Arc<AtomicUsize>,
     mishap: Mishap,
+    emitter: EmitterConfig,
+    dir: tempfile::TempDir,
 }
 
 impl World {
@@ -197,7 +251,16 @@ impl World {
             Ok(())
         };
         let (tape, mishap) = (Tape::new(), Arc::new(Mutex::new(mishap)));
-        Self { tape, course, steps: Arc::default(), appends: Arc::default(), boundaries: Arc::default(), mishap }
+        Self {
+            tape,
+            course,
+            steps: Arc::default(),
+            appends: Arc::default(),
+            boundaries: Arc::default(),
+            mishap,
+            emitter: EmitterConfig { ring_bytes: 1 << 20, linger_ms: 1, ..EmitterConfig::default() },
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// One life of the process, until all is done, or it is asked to stop, or dies.
@@ -217,14 +280,20 @@ impl World {
         (setup.config.record_retry_first_ms, setup.config.record_retry_longest_ms) = (1, 2);
         setup.config.batch_max_age_ms = 1;
         let stop = setup.stop.clone();
-        let step = Moody {
-            real: self.tape.step(),
-            faults: self.course.steps.clone(),
-            count: Arc::clone(&self.steps),
-            stop: stop.clone(),
+        let emitter = self.course.emits.then(|| {
+            let log = Arc::clone(&self.tape.log) as Arc<dyn Log>;
+            Emitter::open(log, self.dir.path(), "counter", &self.emitter, Boundaries::default()).unwrap()
+        });
+        let handler =
+            Counter { mishap: Some(Arc::clone(&self.mishap)), first: emitter.is_some(), ..Counter::default() };
+        let thread = match &emitter {
+            None => self.spawn(setup, handler, self.tape.step()),
+            Some(emitter) => {
+                let log = Arc::clone(&self.tape.log) as Arc<dyn Log>;
+                let step = EmitStep::open(self.tape.step(), &log, common::ROLE, emitter, &stop).unwrap();
+                self.spawn(setup, handler, step)
+            }
         };
-        let handler = Counter { mishap: Some(Arc::clone(&self.mishap)), ..Counter::default() };
-        let thread = std::thread::spawn(move || runtime::run(setup, handler, step));
         while !thread.is_finished() && !self.done(ends) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -232,6 +301,15 @@ impl World {
         if let Ok(ended) = thread.join() {
             ended.unwrap();
         }
+    }
+
+    fn spawn<S>(&self, setup: Setup, handler: Counter, real: S) -> JoinHandle<Result<(), Failure>>
+    where
+        S: Step<Effect = LogEffect> + Send + 'static,
+    {
+        let (faults, count, stop) = (self.course.steps.clone(), Arc::clone(&self.steps), setup.stop.clone());
+        let step = Moody { real, faults, count, stop };
+        std::thread::spawn(move || runtime::run(setup, handler, step))
     }
 
     fn done(&self, ends: &[u64]) -> bool {
@@ -243,44 +321,61 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_good_record_has_its_effect_once_in_order_and_every_bad_one_is_one_dead_letter(course in course()) {
-        let world = World::new(course.clone());
-        let mut ends = vec![0_u64; common::PARTITIONS as usize];
-        let mut good: Vec<Vec<String>> = vec![Vec::new(); ends.len()];
-        let mut bad = BTreeMap::new();
-        let mut records = Vec::new();
-        for (n, (partition, kind)) in course.records.iter().enumerate() {
-            let id = format!("{kind:?}-{n}");
-            records.push(kind.record(*partition, &id));
-            let slot = *partition as usize;
-            match kind.class() {
-                None => good[slot].push(id),
-                Some(class) => { bad.insert((*partition, ends[slot]), class); }
-            }
-            ends[slot] += 1;
-        }
-        world.tape.log.append(records).unwrap();
-        for _ in 0..30 {
-            world.live(&ends);
-            if world.done(&ends) {
-                break;
-            }
-        }
-        prop_assert!(world.done(&ends), "it never came to its end");
-        let copied = world.tape.outputs(good.iter().map(Vec::len).sum());
-        for (partition, good) in good.iter().enumerate() {
-            let own: Vec<_> = copied.iter().filter(|record| record.partition == partition as u32).cloned().collect();
-            prop_assert_eq!(&values(&own), good);
-            prop_assert_eq!(world.tape.kept(partition as u32).0, good.len() as u64, "the state counts the same");
-        }
-        prop_assert_eq!(world.tape.output_len() as usize, copied.len());
-        let letters = world.tape.letters(world.tape.letters_len() as usize);
-        let found: BTreeMap<_, _> =
-            letters.iter().map(|letter| ((letter.origin.partition, letter.origin.offset), letter.account.class)).collect();
-        prop_assert_eq!(found, bad);
-        let ids: BTreeSet<_> = letters.iter().map(|letter| letter.id.to_string()).collect();
-        let places: BTreeSet<_> = letters.iter().map(|letter| letter.origin.to_string()).collect();
-        prop_assert_eq!(ids.len(), places.len(), "one id for each");
-        prop_assert!(letters.iter().all(|letter| letter.account.attempts >= 1 && letter.account.attempts <= 5));
+    fn every_good_record_has_its_effect_once_in_order_and_every_bad_one_is_one_dead_letter(course in course(false)) {
+        agrees(course)?;
     }
+
+    #[test]
+    fn so_it_is_where_what_is_said_goes_ahead_of_the_state(course in course(true)) {
+        agrees(course)?;
+    }
+}
+
+/// Lives through a course, and compares what came of it.
+fn agrees(course: Course) -> Result<(), TestCaseError> {
+    let emits = course.emits;
+    let world = World::new(course.clone());
+    let mut ends = vec![0_u64; common::PARTITIONS as usize];
+    let mut good: Vec<Vec<String>> = vec![Vec::new(); ends.len()];
+    let mut bad = BTreeMap::new();
+    let mut records = Vec::new();
+    for (n, (partition, kind)) in course.records.iter().enumerate() {
+        let id = format!("{kind:?}-{n}");
+        records.push(kind.record(*partition, &id));
+        let slot = *partition as usize;
+        match kind.class() {
+            None => good[slot].push(id),
+            Some(class) => {
+                bad.insert((*partition, ends[slot]), class);
+            }
+        }
+        ends[slot] += 1;
+    }
+    world.tape.log.append(records).unwrap();
+    for _ in 0..30 {
+        world.live(&ends);
+        if world.done(&ends) {
+            break;
+        }
+    }
+    prop_assert!(world.done(&ends), "it never came to its end");
+    // What is said ahead of the state may be said again after an end, by the same id.
+    let mut seen = BTreeSet::new();
+    let copied = world.tape.outputs(world.tape.output_len() as usize).into_iter();
+    let copied: Vec<_> =
+        copied.filter(|record| seen.insert(record.headers.text(CE_ID).unwrap().to_owned()) || !emits).collect();
+    for (partition, good) in good.iter().enumerate() {
+        let own: Vec<_> = copied.iter().filter(|record| record.partition == partition as u32).cloned().collect();
+        prop_assert_eq!(&values(&own), good);
+        prop_assert_eq!(world.tape.kept(partition as u32).0, good.len() as u64, "the state counts the same");
+    }
+    let letters = world.tape.letters(world.tape.letters_len() as usize);
+    let found: BTreeMap<_, _> =
+        letters.iter().map(|letter| ((letter.origin.partition, letter.origin.offset), letter.account.class)).collect();
+    prop_assert_eq!(found, bad);
+    let ids: BTreeSet<_> = letters.iter().map(|letter| letter.id.to_string()).collect();
+    let places: BTreeSet<_> = letters.iter().map(|letter| letter.origin.to_string()).collect();
+    prop_assert_eq!(ids.len(), places.len(), "one id for each");
+    prop_assert!(letters.iter().all(|letter| letter.account.attempts >= 1 && letter.account.attempts <= 5));
+    Ok(())
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nothing to show")]
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{
         Arc,
@@ -17,8 +18,10 @@ use std::{
 
 use bytes::Bytes;
 use tapedeck_contracts::catalogue::dlq_of;
-use tapedeck_flow::{Aside, DeliveryConfig, Failure, Gauges, Phase, Stop};
-use tapedeck_log::{EmbeddedConfig, EmbeddedLog, GroupOffset, Headers, Log, Record, TopicConfig, TopicPartition};
+use tapedeck_flow::{Aside, DeadLetter, DeliveryConfig, Failure, Gauges, Phase, Stop};
+use tapedeck_log::{
+    EmbeddedConfig, EmbeddedLog, GroupOffset, Headers, Log, PollLimits, Record, TopicConfig, TopicPartition,
+};
 use tapedeck_roles::{Context, recorder};
 use tapedeck_store::{AlertsQuery, FillsQuery, SqliteConfig, SqliteStore, Store};
 
@@ -131,7 +134,7 @@ fn alerts(store: &Arc<dyn Store>) -> Vec<String> {
 }
 
 fn fills(store: &Arc<dyn Store>) -> Vec<String> {
-    let found = store.fills(&FillsQuery { limit: 100, ..FillsQuery::default() }).unwrap();
+    let found = store.fills(&FillsQuery { limit: 2_000, ..FillsQuery::default() }).unwrap();
     let mut ids: Vec<_> = found.into_iter().map(|fill| fill.fill_id).collect();
     ids.sort();
     ids
@@ -240,4 +243,101 @@ fn a_log_that_holds_other_records_than_the_store_has_read_is_refused_with_the_ch
     truncated.append(vec![alert("a1")]).unwrap();
     let Err(Failure::Fatal(message)) = Running::start(&truncated, &store).join() else { panic!("it went on") };
     assert!(message.contains("is at offset 2, but the log ends at 1"), "{message}");
+}
+
+/// The six ways in which a record is bad, none of which the recorder can keep:
+/// not UTF-8, not JSON, a wrong field, an unknown version, a body at the limit
+/// that is no report, and a fill that says something else than one before it.
+fn bad(n: usize, id: &str) -> Record {
+    let good = report(0, id, "f-first", "5");
+    let with = |value: Vec<u8>| Record { value: Some(Bytes::from(value)), ..good.clone() };
+    let text = String::from_utf8(good.value.clone().unwrap().to_vec()).unwrap();
+    match n % 6 {
+        0 => with(vec![0xc3, 0x28, 0xff]),
+        1 => with(text[..text.len() / 2].into()),
+        2 => with(text.replace("\"TRADE\"", "\"TRAID\"").into()),
+        3 => with(text.replace("\"schema_version\":\"1.0\"", "\"schema_version\":\"9.0\"").into()),
+        4 => {
+            let mut large = with(vec![b'x'; 1 << 20]);
+            let over = large.bytes() - (1 << 20);
+            large.value = large.value.map(|value| value.slice(over..));
+            large
+        }
+        _ => report(0, id, "f-first", "7"),
+    }
+}
+
+/// Writes reports of which one in so many is bad, and expects each good one in the
+/// store and each bad one among the dead letters, whole or accounted for.
+fn reports_of_which_one_is_bad_in(every: usize, count: usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, store) = (open_log(dir.path()), open_store(dir.path()));
+    let mut records = vec![report(0, "first", "f-first", "5")];
+    let mut wanted = vec!["f-first".to_owned()];
+    let mut bads = 0;
+    for n in 0..count {
+        if n % every == every - 1 {
+            records.push(bad(bads, &format!("bad-{n}")));
+            bads += 1;
+        } else {
+            records.push(report(0, &format!("r{n}"), &format!("f{n:04}"), "5"));
+            wanted.push(format!("f{n:04}"));
+        }
+    }
+    log.append(records.clone()).unwrap();
+    let running = Running::start(&log, &store);
+    running.until(records.len() as u64);
+    let gauges = Arc::clone(&running.gauges);
+    running.end().unwrap();
+    wanted.sort();
+    assert_eq!(fills(&store), wanted);
+    let letters = letters(&log, bads);
+    assert_eq!(gauges.dead_letters.load(SeqCst) as usize, bads);
+    for letter in &letters {
+        let record = &records[letter.origin.offset as usize];
+        assert_eq!((&letter.key, &letter.headers), (&record.key, &record.headers));
+        match letter.omitted.first() {
+            None => assert_eq!(letter.value, record.value),
+            Some(omitted) => assert_eq!(omitted.bytes, record.value.as_ref().unwrap().len()),
+        }
+    }
+    let classes: BTreeSet<&str> = letters.iter().map(|letter| letter.account.class.name()).collect();
+    assert_eq!(classes, ["invalid", "store", "undecodable"].into());
+    let places: BTreeSet<u64> = letters.iter().map(|letter| letter.origin.offset).collect();
+    assert_eq!(places.len(), bads, "each once");
+    let resume = store.resume("tapedeck.recorder", &[(REPORTS.into(), 0)]).unwrap().remove(0);
+    assert_eq!(resume.next, Some(records.len() as u64), "the store is past all of them");
+
+    // They are not read again.
+    log.append(vec![alert("a1")]).unwrap();
+    let running = Running::start(&log, &store);
+    running.until(1);
+    running.end().unwrap();
+    assert_eq!(log.bounds(&TopicPartition::new(dlq_of(REPORTS), 0)).unwrap().1 as usize, bads);
+}
+
+fn letters(log: &Arc<EmbeddedLog>, count: usize) -> Vec<DeadLetter> {
+    let mut reader = log.reader().unwrap();
+    reader.assign(&[(TopicPartition::new(dlq_of(REPORTS), 0), 0)]).unwrap();
+    let limits = PollLimits { max_records: 1_000, max_bytes: 8 << 20, timeout: Duration::from_secs(1) };
+    let mut letters = Vec::new();
+    while letters.len() < count {
+        letters.extend(reader.poll(limits).unwrap().iter().map(|record| DeadLetter::read(record).unwrap()));
+    }
+    letters
+}
+
+#[test]
+fn of_reports_of_which_one_in_a_hundred_is_bad_all_others_are_stored() {
+    reports_of_which_one_is_bad_in(100, 1_200);
+}
+
+#[test]
+fn of_reports_of_which_every_second_is_bad_all_others_are_stored() {
+    reports_of_which_one_is_bad_in(2, 60);
+}
+
+#[test]
+fn reports_that_are_all_bad_are_all_dead_letters() {
+    reports_of_which_one_is_bad_in(1, 36);
 }

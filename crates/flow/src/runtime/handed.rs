@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tapedeck_log::Member;
+use tapedeck_log::{Member, TopicPartition};
 
 use super::{
-    HandedOver, Handler, Move, Step,
+    HandedOver, Handler, Move, Resume, Step,
     held::{Part, trials},
     serve::Runtime,
 };
@@ -167,7 +167,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let Some((count, moves)) = &self.handed.tried else { return Ok(false) };
         let places: Vec<_> = moves.iter().map(|step| step.partition.clone()).collect();
         let found = self.step.resume(&places)?;
-        if found.iter().zip(moves).all(|(resume, step)| resume.next == Some(step.next)) {
+        // A step may settle offsets beyond one that is not, and move no position.
+        let stands = |resume: &Resume, step: &Move| resume.next == Some(step.next) && resume.held == step.ahead;
+        if found.iter().zip(moves).all(|(resume, step)| stands(resume, step)) {
             let (count, moves) = (*count, moves.clone());
             for part in self.handed.waiting.iter().take(count).flat_map(|batch| &batch.parts) {
                 if let Some(held) = self.held.iter_mut().find(|held| held.place == part.place) {
@@ -184,7 +186,10 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             self.settled(count);
             return Ok(true);
         }
-        match found.iter().zip(moves).find(|(resume, step)| resume.next.is_some() && resume.next != step.expected) {
+        let visible =
+            |place: &TopicPartition| self.held.iter().find(|held| held.place == *place).and_then(|held| held.visible);
+        let gone_on = |resume: &Resume, step: &Move| resume.next.is_some() && resume.next != visible(&step.partition);
+        match found.iter().zip(moves).find(|(resume, step)| gone_on(resume, step)) {
             Some((resume, step)) => Err(Failure::Fenced(format!(
                 "{} stands at {:?}, not at {:?}: another process has gone on",
                 step.partition, resume.next, step.expected

@@ -118,6 +118,11 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 };
                 let letter = dead_letter(record, &account, self.setup.log.max_record_bytes());
                 self.letters.push(record, letter);
+                if self.letters.backoff.failures() > 0 {
+                    // It waits with those that could not be written.
+                    self.held[slot].letters_wait = true;
+                    self.give_back(slot, 0);
+                }
             }
         }
     }
