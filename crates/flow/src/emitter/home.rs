@@ -64,7 +64,7 @@ impl Home {
         let text = text.map_err(|error| failed("the list of rings", error))?;
         let of = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
         let id = of("id ").map_or_else(random_id, str::to_owned);
-        let start = of("start ").and_then(|start| start.parse().ok()).unwrap_or(0_u32) + 1;
+        let start = of("start ").and_then(|start| start.parse().ok()).unwrap_or(0_u32).saturating_add(1);
         let rings = text.lines().filter_map(|line| line.strip_prefix("ring ")).map(PathBuf::from).collect();
         let home =
             Self { dir: dir.to_owned(), name: name.to_owned(), id, start, rings, producers: 0, lock: Some(lock) };

@@ -47,6 +47,8 @@ mod batch;
 mod config;
 mod core;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod home;
 mod leftovers;
 mod map;

@@ -173,6 +173,10 @@ pub(super) fn remains(path: &Path) -> io::Result<Option<Remains>> {
 fn collect(data: &[u8], stream: u64, released: u64, published: u64) -> Remains {
     let capacity = data.len() as u64;
     let mut remains = Remains::default();
+    // No ring comes so far: the page with the positions is damaged.
+    if released.max(published) > u64::MAX / 2 {
+        return Remains { damaged_bytes: capacity, ..remains };
+    }
     let (mut at, mut expected) = (released, None);
     while at - released < capacity {
         let offset = (at % capacity) as usize;
@@ -190,7 +194,7 @@ fn collect(data: &[u8], stream: u64, released: u64, published: u64) -> Remains {
         match frame::read(here) {
             Found::Frame(head) if follows(head.id) => {
                 remains.frames.extend_from_slice(&here[..head.len]);
-                expected = Some(head.id.sequence + 1);
+                expected = head.id.sequence.checked_add(1);
                 at += head.len as u64;
             }
             Found::Damaged => {
@@ -236,4 +240,18 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
 /// It is there, or cannot be made.
 pub(super) fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_that_no_ring_comes_to_are_damage() {
+        let data = [0; 64];
+        for (released, published) in [(u64::MAX, 64), (0, u64::MAX), (u64::MAX - 8, u64::MAX)] {
+            let remains = collect(&data, 1, released, published);
+            assert_eq!((remains.frames.len(), remains.damaged_bytes), (0, 64), "{released} {published}");
+        }
+    }
 }

@@ -161,9 +161,52 @@ fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".seg"));
-        numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        let number = name.to_str().and_then(|name| name.strip_suffix(".seg")?.parse::<u64>().ok());
+        // A name that we would not write is somebody else's file.
+        let ours = |number: &u64| *number <= u64::MAX / 2 && path_of(dir, *number) == dir.join(&name);
+        numbers.extend(number.filter(ours));
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opens a spool with a position in its file and these files beside it.
+    fn opened(position: [u64; 2], files: &[&str]) -> Spool {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("spool");
+        fs::create_dir(&dir).unwrap();
+        let mut slot = [0; 32];
+        slot[8] = 1;
+        slot[16..24].copy_from_slice(&position[0].to_le_bytes());
+        slot[24..].copy_from_slice(&position[1].to_le_bytes());
+        let crc = crc32fast::hash(&slot[4..]);
+        slot[..4].copy_from_slice(&crc.to_le_bytes());
+        fs::write(dir.join("position"), slot).unwrap();
+        for file in files {
+            fs::write(dir.join(file), "somebody else's").unwrap();
+        }
+        let limits = Limits { max_bytes: 1 << 20, segment_bytes: 1 << 10 };
+        let (mut spool, opened) = Spool::open(home.path(), limits, 7, Boundaries::default()).unwrap();
+        assert_eq!(opened.kept, Vec::<String>::new());
+        spool.write(&[0; 64], 1).unwrap();
+        spool
+    }
+
+    #[test]
+    fn a_position_that_no_spool_comes_to_is_none() {
+        for position in [[u64::MAX, 0], [u64::MAX - 1, u64::MAX]] {
+            assert_eq!(opened(position, &[]).next, 3, "{position:?}");
+        }
+        assert_eq!(opened([4, u64::MAX], &[]).next, 6);
+    }
+
+    #[test]
+    fn a_file_whose_name_is_not_ours_is_left_alone() {
+        let files = ["1.seg", "+0000002.seg", "18446744073709551615.seg", "00000001.seg.bak", "x.seg"];
+        assert_eq!(opened([1, 32], &files).next, 3);
+    }
 }

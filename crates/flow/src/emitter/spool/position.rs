@@ -69,6 +69,8 @@ fn slot(file: &File, index: u64) -> io::Result<Option<(u64, Position)>> {
         other => other?,
     }
     let position = Position { segment: u64_at(&bytes, 16), offset: u64_at(&bytes, 24) };
-    let whole = crc32fast::hash(&bytes[4..]) == u32_at(&bytes, 0);
+    // No spool comes so far, and numbers behind it must not wrap.
+    let plausible = position.segment.max(u64_at(&bytes, 8)) <= u64::MAX / 2;
+    let whole = plausible && crc32fast::hash(&bytes[4..]) == u32_at(&bytes, 0);
     Ok(whole.then(|| (u64_at(&bytes, 8), position)))
 }
