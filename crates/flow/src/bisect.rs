@@ -5,6 +5,10 @@
 //!
 //! Not here: trying, and what becomes of the bad ones.
 
+/// Where bad records are named, no part is smaller for their sake: handling so
+/// many a few times more costs less than making each few visible in a step.
+const NAMED_FLOOR: usize = 32;
+
 /// A search through records in their order. What waits is always its rest: parts
 /// that passed and records that were taken out are gone from its front.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +61,13 @@ impl Bisect {
             self.suspect = Some(size);
             return false;
         }
-        self.found(0, size);
+        self.found(0, size, 1);
         true
     }
 
     /// The one at `index` of the first `size` is bad, and is taken out.
     pub fn named(&mut self, index: usize, size: usize) {
-        self.found(index, size);
+        self.found(index, size, NAMED_FLOOR);
     }
 
     /// The first `size` took too long: no part is as large again at once.
@@ -79,10 +83,10 @@ impl Bisect {
 
     /// The next parts are about twice as long as the bad ones lie apart, so that
     /// most hold one at most; one close pair alone only halves them.
-    fn found(&mut self, index: usize, size: usize) {
+    fn found(&mut self, index: usize, size: usize, floor: usize) {
         let apart = self.since.saturating_add(index.saturating_sub(self.clean));
         let half = self.limit.min(size.max(self.suspect.unwrap_or(0))) / 2;
-        self.limit = self.limit.min(apart.saturating_mul(2).max(half).max(1));
+        self.limit = self.limit.min(apart.saturating_mul(2).max(half).max(floor));
         self.suspect = None;
         self.clean = index;
         self.since = 0;
@@ -110,7 +114,7 @@ mod tests {
         passed: Vec<usize>,
         found: Vec<usize>,
         tries: usize,
-        /// Records in all tries.
+        /// Records in all tries, each up to the first bad one.
         handled: usize,
     }
 
@@ -122,8 +126,8 @@ mod tests {
             let size = bisect.size(waiting.len());
             assert!((1..=waiting.len()).contains(&size), "{size} of {}", waiting.len());
             course.tries += 1;
-            course.handled += size;
             let first = waiting[..size].iter().position(|record| bad[*record]);
+            course.handled += first.map_or(size, |first| first + 1);
             match (first, says) {
                 (None, _) => {
                     course.passed.extend(waiting.drain(..size));

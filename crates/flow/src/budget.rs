@@ -89,11 +89,13 @@ impl Drop for Share {
     }
 }
 
-/// What a delivery holds beside its bytes: itself, its event, texts and numbers
-/// on the heap.
+/// What a delivery holds beside its bytes. Measured with a counting allocator:
+/// 312 itself, about 350 of its event on the heap; and the queue that it lies in
+/// may be half empty.
 pub const RECORD_BYTES: usize = 1_024;
 /// How often a delivery holds the bytes of its record: once as they are, once
-/// more in the fields of its event.
+/// more in the fields of its event (an alert of 4,270 bytes holds 8,890, an
+/// execution report of 677 holds 1,704).
 pub const BYTES_FACTOR: usize = 2;
 
 /// Bytes of a record as they lie in the log.
