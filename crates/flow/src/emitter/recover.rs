@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io,
+    io::{self, Read as _},
     path::Path,
 };
 
@@ -15,6 +15,7 @@ use super::{
     alerts::Alerts,
     frame::{self, Found},
     home::Home,
+    map,
     ring::{self, Remains},
     spool::{Opened, Spool, free_path},
     stats::{EmitterStats, add},
@@ -62,6 +63,8 @@ pub(super) fn take_over(
                     keep(home, &path, alerts, stats).map_err(failed)?;
                 }
             }
+            // Its process ended while it made the ring: nothing was ever in it.
+            None if is_blank(&file).map_err(failed)? => {}
             None => keep(home, &path, alerts, stats).map_err(failed)?,
         }
         home.remove_ring(&path).map_err(failed)?;
@@ -102,6 +105,14 @@ fn report(path: &Path, remains: &Remains, stats: &EmitterStats) {
     }
 }
 
+/// Whether neither a head nor a first frame was ever written; the head is written
+/// before a ring takes frames.
+fn is_blank(file: &File) -> io::Result<bool> {
+    let mut start = Vec::new();
+    file.take(2 * map::HEAD as u64).read_to_end(&mut start)?;
+    Ok(start.iter().all(|byte| *byte == 0))
+}
+
 /// Sets a ring aside that this program cannot read.
 fn keep(home: &Home, path: &Path, alerts: &Alerts, stats: &EmitterStats) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -113,4 +124,29 @@ fn keep(home: &Home, path: &Path, alerts: &Alerts, stats: &EmitterStats) -> io::
     alerts.kept(to.display().to_string());
     add(&stats.kept_files, 1);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_ring_that_was_not_made_to_its_end_is_blank_and_one_with_a_frame_or_a_head_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let is_blank = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            File::create(&path).unwrap().write_all(bytes).unwrap();
+            super::is_blank(&File::open(path).unwrap()).unwrap()
+        };
+        assert!(is_blank("made", b""));
+        let mut bytes = vec![0; map::HEAD + 100];
+        assert!(is_blank("allocated", &bytes));
+        bytes[map::HEAD] = 1;
+        assert!(!is_blank("without its head", &bytes));
+        bytes[map::HEAD] = 0;
+        bytes[0] = 1;
+        assert!(!is_blank("without a frame", &bytes));
+    }
 }

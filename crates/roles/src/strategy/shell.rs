@@ -1,9 +1,11 @@
 //! The strategy role's shell: market events in, signals out, one instance of all
 //! strategies for each partition of the market.
 //!
-//! Signals are appended first; then state, `@at` and offsets move in one step.
-//! After a crash between the two the same signals come again with the same ids,
-//! and readers drop them.
+//! Signals are emitted at once, and the next events handled while they are on
+//! their way; state, `@at` and offsets move in one step when the signals are
+//! durable. After a crash between the two the same signals come again with the
+//! same ids, and readers drop them. Without an emitter the signals are appended
+//! before that step.
 //!
 //! Not here: when a strategy signals (`core`).
 
@@ -19,9 +21,9 @@ use tapedeck_contracts::{
     events::{Compilation, Envelope, Signal},
 };
 use tapedeck_flow::{
-    Delivery, DeliveryConfig, Failure, Outbound,
+    Delivery, DeliveryConfig, Emitter, Failure, Outbound, Phase,
     backoff::Backoff,
-    runtime::{self, Handler, LogEffect, LogStep, Setup, StateChange},
+    runtime::{self, EmitStep, Handler, LogEffect, LogStep, Setup, StateChange},
 };
 use tapedeck_log::{LogError, Record, TopicPartition};
 
@@ -56,8 +58,31 @@ pub fn run(ctx: Context, strategies: Vec<StrategyConfig>, delivery: DeliveryConf
         aside: ctx.aside,
         budget: ctx.budget,
     };
-    let step = LogStep::new(ctx.log, ROLE).watched_by(setup.boundaries.clone());
+    let step = || LogStep::new(Arc::clone(&setup.log), ROLE).watched_by(setup.boundaries.clone());
+    let Some(emitter) = ctx.emitter else {
+        let step = step();
+        return runtime::run(setup, Shell::new(strategies), step);
+    };
+    let Some(step) = open_emitting(&setup, &emitter, step)? else { return Ok(()) };
     runtime::run(setup, Shell::new(strategies), step)
+}
+
+/// The step that emits, once what an earlier process left behind is sent; none
+/// where somebody asked to stop before.
+fn open_emitting(setup: &Setup, emitter: &Emitter, step: impl Fn() -> LogStep) -> Result<Option<EmitStep>, Failure> {
+    let mut backoff = Backoff::default();
+    loop {
+        match EmitStep::open(step(), &setup.log, ROLE, emitter, &setup.stop) {
+            Err(Failure::Transient(detail)) => {
+                tracing::warn!(role = ROLE, detail, "what was left behind is sent again");
+                setup.gauges.set_phase(Phase::Retrying(detail));
+                if setup.stop.wait(backoff.next_wait()) {
+                    return Ok(None);
+                }
+            }
+            opened => return opened.map(Some),
+        }
+    }
 }
 
 /// The handler: gives each market event to the strategies of its partition.
