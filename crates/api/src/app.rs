@@ -12,7 +12,7 @@ use std::{
 use serde::Serialize;
 use tapedeck_contracts::{Dec, Timestamp};
 use tapedeck_flow::{
-    Boundaries, Gauges, Stop,
+    Boundaries, Breaker, BreakerState, Gauges, Stop,
     emitter::{EmitterStats, Producer},
 };
 use tapedeck_log::{Log, LogError};
@@ -25,7 +25,6 @@ use crate::{
         dlq::Dlq,
         groups::{Courses, GroupItem},
     },
-    breaker::Breaker,
     config::{ApiConfig, WsConfig},
     cursor::Cursors,
     metrics::Metrics,
@@ -38,6 +37,10 @@ use crate::{
 /// Calls of the store at a time: as many as it has readers. More would wait
 /// inside it, where nobody sees them.
 const STORE_CALLS: usize = 4;
+/// So many failures of the store in a row shut it: one may be chance, five are not.
+const STORE_FAILURES: u32 = 5;
+/// How long requests are then refused at once; the next call after it tries the store.
+const STORE_SHUT_FOR: Duration = Duration::from_secs(5);
 /// Calls of the log at a time: short reads, and appends that share one commit.
 const LOG_CALLS: usize = 16;
 /// Calls of the emitter at a time. They have places of their own, since those of
@@ -156,7 +159,7 @@ impl App {
             groups: tokio::sync::Mutex::default(),
             store_calls: Arc::new(Semaphore::new(STORE_CALLS)),
             log_calls: Arc::new(Semaphore::new(LOG_CALLS)),
-            breaker: Arc::default(),
+            breaker: Arc::new(Mutex::new(Breaker::new(STORE_FAILURES, STORE_SHUT_FOR))),
             accounts: Mutex::default(),
             api,
             ws,
@@ -222,7 +225,7 @@ impl App {
 
     /// Whether the breaker of the store refuses calls.
     pub(crate) fn store_breaker_open(&self) -> bool {
-        lock(&self.breaker).is_open()
+        lock(&self.breaker).state() != BreakerState::Closed
     }
 
     /// All accounts, as of now.

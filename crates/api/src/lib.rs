@@ -6,7 +6,6 @@
 
 mod admin;
 mod app;
-mod breaker;
 mod config;
 mod cursor;
 mod ess;

@@ -32,7 +32,10 @@ use super::{
 };
 
 /// Frames are moved to the spool in writes of about so many bytes.
-const MOVED_AT_ONCE: usize = 1 << 20;
+const WRITTEN_AT_ONCE: usize = 1 << 20;
+/// So many bytes are moved, and waited for on the disk, under one lock: a producer
+/// that finds its ring full waits for no more.
+const MOVED_AT_ONCE: u64 = 4 << 20;
 
 /// What a producer and the sender both know of the producer's stream.
 #[derive(Debug, Default)]
@@ -52,7 +55,7 @@ pub(super) struct Slot {
     pub(super) line: Arc<Line>,
     pub(super) path: PathBuf,
     /// Held, so that nobody else takes the ring for one that was left.
-    pub(super) _file: File,
+    pub(super) file: File,
 }
 
 /// Where the batch comes from that the log was given and has not acknowledged.
@@ -178,7 +181,8 @@ impl Core {
         }
     }
 
-    /// Moves the rings that are chosen to the spool, as far as it takes them.
+    /// Moves a piece of the rings that are chosen to the spool, as far as it takes
+    /// it; what is given to the log, always whole.
     ///
     /// # Errors
     /// The spool took less than all; what it took is safe there.
@@ -194,7 +198,7 @@ impl Core {
         let mark = self.spool.mark();
         let mut moved: Vec<(u64, u64)> = Vec::new();
         for (stream, end) in &given {
-            if let Err(refused) = self.copy(*stream, *end, &mut moved) {
+            if let Err(refused) = self.copy(*stream, *end, u64::MAX, &mut moved) {
                 self.spool.go_back(&mark);
                 return Err(refused);
             }
@@ -206,11 +210,14 @@ impl Core {
             .filter(|slot| wanted(slot))
             .map(|slot| (slot.line.stream, slot.reader.published()))
             .collect();
-        let mut result = Ok(());
+        let (mut result, mut left) = (Ok(()), MOVED_AT_ONCE);
         for (stream, end) in rest {
-            result = self.copy(stream, end, &mut moved);
-            if result.is_err() {
-                break;
+            match self.copy(stream, end, left, &mut moved) {
+                Ok(copied) => left = left.saturating_sub(copied),
+                Err(refused) => {
+                    result = Err(refused);
+                    break;
+                }
             }
         }
         if let Err(refused) = self.spool.sync() {
@@ -244,7 +251,10 @@ impl Core {
     /// many records stay in them.
     pub(super) fn leave(&mut self) -> u64 {
         let rings: u64 = self.slots.iter().map(Slot::records).sum();
-        self.slots.clear();
+        for slot in self.slots.drain(..) {
+            // The map of a producer that lives on would hold it otherwise.
+            let _ = slot.file.unlock();
+        }
         self.home.leave();
         rings + self.spool.records()
     }
@@ -267,24 +277,26 @@ impl Core {
     }
 
     /// Copies a ring's frames up to an end to the spool, from where `moved` says
-    /// it is copied already, and notes how far it came.
-    fn copy(&mut self, stream: u64, end: u64, moved: &mut Vec<(u64, u64)>) -> Result<(), Refused> {
-        let Some(slot) = self.slots.iter().find(|slot| slot.line.stream == stream) else { return Ok(()) };
+    /// it is copied already, about so many bytes at most, and notes how far it
+    /// came. Says how many bytes it copied.
+    fn copy(&mut self, stream: u64, end: u64, most: u64, moved: &mut Vec<(u64, u64)>) -> Result<u64, Refused> {
+        let Some(slot) = self.slots.iter().find(|slot| slot.line.stream == stream) else { return Ok(0) };
         let known = moved.iter().position(|(moved, _)| *moved == stream);
         let nth = known.unwrap_or_else(|| {
             moved.push((stream, slot.reader.released()));
             moved.len() - 1
         });
         let mut at = moved[nth].1;
-        while at < end {
+        let begin = at;
+        while at < end && at - begin < most {
             self.buffer.clear();
             let mut records = 0;
-            while at < end && self.buffer.len() < MOVED_AT_ONCE && slot.reader.next(&mut at, &mut self.buffer) {
+            while at < end && self.buffer.len() < WRITTEN_AT_ONCE && slot.reader.next(&mut at, &mut self.buffer) {
                 records += 1;
             }
             self.spool.write(&self.buffer, records)?;
             moved[nth].1 = at;
         }
-        Ok(())
+        Ok(at - begin)
     }
 }

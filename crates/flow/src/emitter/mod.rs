@@ -210,7 +210,7 @@ impl Emitter {
             }
         };
         let line = Arc::new(Line { stream, ..Line::default() });
-        core.slots.push(Slot { reader, line: Arc::clone(&line), path, _file: file });
+        core.slots.push(Slot { reader, line: Arc::clone(&line), path, file });
         drop(core);
         Ok(Producer::new(Arc::clone(&self.shared), line, writer))
     }

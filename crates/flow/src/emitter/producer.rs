@@ -153,17 +153,20 @@ impl Producer {
         Ok(())
     }
 
-    /// The ring is full: this thread moves it to the spool, and puts the frame in.
+    /// The ring is full: this thread moves what lies first in it to the spool, and
+    /// puts the frame in.
     #[cold]
     fn make_room(&mut self) -> Result<(), EmitError> {
         let is_early = self.refused_at.is_some_and(|at| at.elapsed() < PAUSE);
-        if !is_early {
-            let stream = self.line.stream;
+        let stream = self.line.stream;
+        let mut may_move = !is_early;
+        while may_move {
             let moved = self.shared.core().move_to_spool(&|slot| slot.line.stream == stream);
             self.refused_at = moved.is_err().then(Instant::now);
-        }
-        if self.ring.put(&self.buffer) {
-            return Ok(());
+            may_move = moved.is_ok();
+            if self.ring.put(&self.buffer) {
+                return Ok(());
+            }
         }
         add(&self.shared.stats.full, 1);
         Err(EmitError::Full)

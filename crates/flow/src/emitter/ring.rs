@@ -244,7 +244,122 @@ pub(super) fn new_file(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+    use tapedeck_log::{Headers, Record};
+
     use super::*;
+    use crate::emitter::frame::{Id, tests::frame_of};
+
+    const STREAM: u64 = 7;
+
+    struct Made {
+        _dir: tempfile::TempDir,
+        path: std::path::PathBuf,
+        file: File,
+        writer: RingWriter,
+        reader: RingReader,
+    }
+
+    fn made() -> Made {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ring");
+        let file = new_file(&path).unwrap();
+        let (writer, reader) = create(&file, STREAM, SMALLEST).unwrap();
+        Made { _dir: dir, path, file, writer, reader }
+    }
+
+    fn frame(sequence: u64, bytes: usize) -> Vec<u8> {
+        let record = Record {
+            topic: "t".into(),
+            partition: None,
+            key: None,
+            value: Some(vec![b'x'; bytes].into()),
+            headers: Headers::new(),
+            timestamp_ms: None,
+        };
+        frame_of(&record, Id { stream: STREAM, sequence })
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Put(usize),
+        Release(usize),
+        Die,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            8 => prop_oneof![0_usize..300, 0_usize..20_000].prop_map(Act::Put),
+            3 => (1_usize..20).prop_map(Act::Release),
+            1 => Just(Act::Die),
+        ];
+        prop::collection::vec(act, 1..150)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+        #[test]
+        fn it_holds_what_was_put_and_not_released_also_when_the_process_dies(acts in acts()) {
+            let mut ring = made();
+            let (mut model, mut next, mut at) = (VecDeque::<Vec<u8>>::new(), 1, 0);
+            for act in acts {
+                match act {
+                    Act::Put(bytes) => {
+                        let frame = frame(next, bytes);
+                        if ring.writer.put(&frame) {
+                            model.push_back(frame);
+                            next += 1;
+                        } else {
+                            prop_assert!(!model.is_empty(), "an empty ring takes any frame");
+                        }
+                    }
+                    Act::Release(count) => {
+                        for _ in 0..count {
+                            let mut taken = Vec::new();
+                            prop_assert_eq!(ring.reader.next(&mut at, &mut taken), !model.is_empty());
+                            prop_assert_eq!(Some(taken).filter(|taken| !taken.is_empty()), model.pop_front());
+                        }
+                        ring.reader.release(at);
+                    }
+                    Act::Die => {
+                        let left = remains(&ring.path).unwrap().unwrap();
+                        let expected: Vec<u8> = model.iter().flatten().copied().collect();
+                        prop_assert_eq!(left, Remains { frames: expected, unfinished: false, damaged_bytes: 0 });
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_that_was_not_finished_is_noticed_and_costs_nothing_else() {
+        let mut ring = made();
+        let first = frame(1, 100);
+        assert!(ring.writer.put(&first));
+        let second = frame(2, 100);
+        ring.file.write_all_at(&second[..90], map::HEAD as u64 + first.len() as u64).unwrap();
+        let left = remains(&ring.path).unwrap().unwrap();
+        assert_eq!(left, Remains { frames: first, unfinished: true, damaged_bytes: 0 });
+    }
+
+    #[test]
+    fn damage_among_accepted_frames_is_noticed() {
+        let mut ring = made();
+        let (first, second) = (frame(1, 100), frame(2, 100));
+        assert!(ring.writer.put(&first) && ring.writer.put(&second));
+        ring.file.write_all_at(&[0xff], map::HEAD as u64 + first.len() as u64 + 60).unwrap();
+        let left = remains(&ring.path).unwrap().unwrap();
+        assert_eq!(left, Remains { damaged_bytes: second.len() as u64, frames: first, unfinished: false });
+    }
+
+    #[test]
+    fn a_file_that_is_no_ring_of_this_version_is_not_read() {
+        let ring = made();
+        ring.file.write_all_at(&[9], 8).unwrap();
+        assert_eq!(remains(&ring.path).unwrap(), None);
+    }
 
     #[test]
     fn positions_that_no_ring_comes_to_are_damage() {

@@ -377,8 +377,11 @@ impl Sender {
     fn end(mut self) {
         self.appender.end();
         let mut core = self.shared.core();
-        if let Err(error) = core.move_to_spool(&|_| true) {
-            tracing::warn!(%error, "what is left stays in the rings for the next start");
+        while core.ring_bytes() > 0 {
+            if let Err(error) = core.move_to_spool(&|_| true) {
+                tracing::warn!(%error, "what is left stays in the rings for the next start");
+                break;
+            }
         }
         for slot in &core.slots {
             slot.line.gone.store(true, Relaxed);

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests: an error that was not expected ends them")]
 
 mod faulty;
+mod full;
 mod kills;
 mod left;
 mod outage;

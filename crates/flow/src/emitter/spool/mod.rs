@@ -9,6 +9,8 @@
 mod open;
 mod position;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

@@ -1,0 +1,237 @@
+//! The spool against a list, over reopens, refusals and damage.
+//!
+//! Not here: who writes to it and reads from it.
+
+use std::{collections::VecDeque, fs::OpenOptions};
+
+use proptest::prelude::*;
+use tapedeck_log::{Headers, Record};
+
+use super::*;
+use crate::emitter::frame::{Id, tests::frame_of};
+
+const LIMITS: Limits = Limits { max_bytes: 16 << 10, segment_bytes: 1 << 10 };
+
+fn frame(sequence: u64) -> Vec<u8> {
+    let record = Record {
+        topic: "t".into(),
+        partition: None,
+        key: None,
+        value: Some(vec![b'x'; (sequence * 37 % 200) as usize].into()),
+        headers: Headers::new(),
+        timestamp_ms: None,
+    };
+    frame_of(&record, Id { stream: 1, sequence })
+}
+
+fn open(home: &Path) -> (Spool, Opened) {
+    Spool::open(home, LIMITS, 7, Boundaries::default()).unwrap()
+}
+
+fn write(spool: &mut Spool, from: u64, count: u64) -> Result<(), Refused> {
+    let frames: Vec<u8> = (from..from + count).flat_map(frame).collect();
+    spool.write(&frames, count)
+}
+
+/// The numbers of the next frames, and where they end.
+fn read(spool: &mut Spool, max_records: usize) -> (Vec<u64>, Position) {
+    let (frames, end) = spool.read(max_records, 1 << 20, None).unwrap();
+    (frames.heads.iter().map(|(_, head)| head.id.sequence).collect(), end)
+}
+
+fn read_all(spool: &mut Spool) -> Vec<u64> {
+    let mut all = Vec::new();
+    while !spool.is_read() {
+        all.extend(read(spool, 10).0);
+    }
+    all
+}
+
+fn segments(home: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(home.join("spool")).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|end| end == "seg")).collect();
+    segments.sort();
+    segments
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Write(u64),
+    WriteAndGoBack(u64),
+    Read(usize),
+    Acknowledge,
+    Reopen,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        4 => (1_u64..12).prop_map(Act::Write),
+        1 => (1_u64..12).prop_map(Act::WriteAndGoBack),
+        4 => (1_usize..15).prop_map(Act::Read),
+        3 => Just(Act::Acknowledge),
+        1 => Just(Act::Reopen),
+    ];
+    prop::collection::vec(act, 1..80)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn it_gives_what_was_written_and_not_acknowledged_in_order(acts in acts()) {
+        let home = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(home.path());
+        // What was written and not acknowledged; how much of it was read; where
+        // each read ended, and how many frames it had.
+        let (mut model, mut taken, mut ends) = (Vec::<u64>::new(), 0, VecDeque::new());
+        let mut next = 1;
+        for act in acts {
+            match act {
+                Act::Write(count) => match write(&mut spool, next, count) {
+                    Ok(()) => {
+                        model.extend(next..next + count);
+                        next += count;
+                    }
+                    Err(refused) => prop_assert!(matches!(refused, Refused::Limit(_))),
+                },
+                Act::WriteAndGoBack(count) => {
+                    let mark = spool.mark();
+                    let _ = write(&mut spool, next, count);
+                    spool.go_back(&mark);
+                }
+                Act::Read(max) => {
+                    let (read, end) = read(&mut spool, max);
+                    prop_assert_eq!(&model[taken..taken + read.len()], &read);
+                    prop_assert!(!read.is_empty() || taken == model.len());
+                    taken += read.len();
+                    if !read.is_empty() {
+                        ends.push_back((end, read.len()));
+                    }
+                }
+                Act::Acknowledge => {
+                    if let Some((end, count)) = ends.pop_front() {
+                        spool.acknowledge(end, count as u64);
+                        model.drain(..count);
+                        taken -= count;
+                    }
+                }
+                Act::Reopen => {
+                    spool.sync().unwrap();
+                    let (again, opened) = open(home.path());
+                    prop_assert_eq!((opened.kept.len(), opened.torn), (0, 0));
+                    prop_assert_eq!(opened.newest.get(&1), model.last());
+                    spool = again;
+                    taken = 0;
+                    ends.clear();
+                }
+            }
+            prop_assert_eq!(spool.records(), model.len() as u64);
+            prop_assert_eq!(spool.is_drained(), model.is_empty());
+            prop_assert!(spool.bytes() <= LIMITS.max_bytes + segment::HEAD);
+            let on_disk: u64 = segments(home.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+            prop_assert_eq!(spool.bytes(), on_disk);
+            prop_assert!(!model.is_empty() || taken > 0 || on_disk <= 2 * segment::HEAD);
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_costs_its_own_record_at_most(
+        count in 1_u64..60,
+        segment in any::<prop::sample::Index>(),
+        byte in any::<prop::sample::Index>(),
+        change in 1_u8..,
+    ) {
+        let home = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(home.path());
+        for n in 1..=count {
+            write(&mut spool, n, 1).unwrap();
+        }
+        drop(spool);
+        let segments = segments(home.path());
+        let path = &segments[segment.index(segments.len())];
+        let mut bytes = fs::read(path).unwrap();
+        let at = segment::HEAD as usize + byte.index(bytes.len() - segment::HEAD as usize);
+        bytes[at] ^= change;
+        fs::write(path, bytes).unwrap();
+        let (mut spool, opened) = open(home.path());
+        let left = read_all(&mut spool);
+        prop_assert_eq!(left.len() as u64, count - 1);
+        prop_assert!(left.is_sorted());
+        prop_assert_eq!(opened.torn + spool.take_torn(), 1);
+    }
+
+    #[test]
+    fn a_cut_costs_what_lay_behind_it_alone(count in 1_u64..60, cut in any::<prop::sample::Index>()) {
+        let home = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(home.path());
+        for n in 1..=count {
+            write(&mut spool, n, 1).unwrap();
+        }
+        drop(spool);
+        let path = segments(home.path()).pop().unwrap();
+        let len = path.metadata().unwrap().len();
+        let cut = cut.index(len as usize) as u64;
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(cut).unwrap();
+        let (mut spool, _) = open(home.path());
+        let left = read_all(&mut spool);
+        prop_assert_eq!(&left, &(1..=left.len() as u64).collect::<Vec<_>>());
+        let lost: u64 = (left.len() as u64 + 1..=count).map(|n| frame(n).len() as u64).sum();
+        prop_assert!(lost < len - cut + 256, "{lost} bytes for {} that were cut", len - cut);
+        // What comes next lies behind what is left.
+        let from = left.len() as u64 + 1;
+        write(&mut spool, from, 3).unwrap();
+        prop_assert_eq!(read_all(&mut spool), (from..from + 3).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_write_beyond_the_limit_is_refused_and_changes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(home.path());
+    let mut written = 0;
+    while write(&mut spool, written + 1, 1).is_ok() {
+        written += 1;
+    }
+    let (bytes, records) = (spool.bytes(), spool.records());
+    assert!(matches!(write(&mut spool, written + 1, 5), Err(Refused::Limit(_))));
+    assert_eq!((spool.bytes(), spool.records()), (bytes, records));
+    assert_eq!(read_all(&mut spool), (1..=written).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_that_the_log_has_is_deleted_and_the_others_are_not() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(home.path());
+    for n in 1..=40 {
+        write(&mut spool, n, 1).unwrap();
+    }
+    let before = segments(home.path()).len();
+    assert!(before > 2, "{before}");
+    let (read_now, end) = read(&mut spool, 100);
+    spool.acknowledge(end, read_now.len() as u64);
+    assert_eq!(segments(home.path()).len(), before - 1, "a read ends with its segment");
+    let (again, _) = open(home.path());
+    assert_eq!(again.records(), 40 - read_now.len() as u64);
+}
+
+#[test]
+fn what_nothing_can_be_read_of_is_set_aside_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(home.path());
+    for n in 1..=40 {
+        write(&mut spool, n, 1).unwrap();
+    }
+    drop(spool);
+    let first = &segments(home.path())[0];
+    let len = first.metadata().unwrap().len();
+    let mut bytes = fs::read(first).unwrap();
+    bytes[segment::HEAD as usize..].fill(0xaa);
+    fs::write(first, &bytes).unwrap();
+    let (mut spool, _) = open(home.path());
+    let left = read_all(&mut spool);
+    assert_eq!(left.last(), Some(&40));
+    assert!(left[0] > 1 && left.is_sorted());
+    let kept: Vec<PathBuf> =
+        fs::read_dir(home.path().join("kept")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].metadata().unwrap().len(), len - segment::HEAD);
+}
