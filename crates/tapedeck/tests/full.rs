@@ -1,4 +1,4 @@
-//! A disk that is full under the log and under the store: writers are told what
+//! A disk that is full under the log, the store and the spool: writers are told what
 //! to do, everything else goes on, and when there is room nothing is missing.
 //! The disks are small file systems in memory, which takes root to mount.
 //!
@@ -9,7 +9,7 @@
 
 use common::{
     Deck, eventually,
-    outage::{Load, SmallDisk, memory_mb, rest_goes_on, role},
+    outage::{Faults, Load, SmallDisk, WAITING_MB, memory_mb, rest_goes_on, role},
     run, stderr, stdout, text,
 };
 use serde_json::Value;
@@ -43,7 +43,7 @@ fn a_full_disk_under_the_log_refuses_writers_in_words_and_loses_nothing() {
     let mut load = Load::default();
     load.post_until_accepted(&deck);
     load.all_stored(&deck);
-    memory_mb(&deck, "before");
+    let before = memory_mb(&deck, "before");
     disk.fill();
     let (status, problem) = load.post_until_refused(&deck);
     assert_eq!(status, 503, "{problem}");
@@ -54,7 +54,7 @@ fn a_full_disk_under_the_log_refuses_writers_in_words_and_loses_nothing() {
         rest_goes_on(&deck);
     }
     eventually("the market to wait for the log", || (role(&deck, "market")["phase"] == "retrying").then_some(()));
-    memory_mb(&deck, "while full");
+    assert!(memory_mb(&deck, "while full") < before + WAITING_MB);
     let stood = role(&deck, "forward-test")["last_seq"].as_u64().unwrap();
     disk.make_room();
     load.post_until_accepted(&deck);
@@ -62,7 +62,7 @@ fn a_full_disk_under_the_log_refuses_writers_in_words_and_loses_nothing() {
     eventually("the market to go on", || {
         (role(&deck, "forward-test")["last_seq"].as_u64().unwrap() > stood).then_some(())
     });
-    memory_mb(&deck, "after");
+    assert!(memory_mb(&deck, "after") < before + WAITING_MB);
     assert_eq!(deck.terminate(), 0);
     let numbers = market_numbers(text(dir.path()));
     assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "every number once: {numbers:?}");
@@ -78,7 +78,7 @@ fn a_full_disk_under_the_store_holds_its_partitions_and_all_else_goes_on() {
     let mut load = Load::default();
     load.post_until_accepted(&deck);
     load.all_stored(&deck);
-    memory_mb(&deck, "before");
+    let before = memory_mb(&deck, "before");
     disk.fill();
     let waiting = eventually("the recorder to wait for the store", || {
         assert_eq!(load.post(&deck).0, 202, "the log has room");
@@ -94,9 +94,48 @@ fn a_full_disk_under_the_store_holds_its_partitions_and_all_else_goes_on() {
     eventually("the market to be traded meanwhile", || {
         (role(&deck, "forward-test")["last_seq"].as_u64().unwrap() > traded).then_some(())
     });
-    memory_mb(&deck, "while full");
+    assert!(memory_mb(&deck, "while full") < before + WAITING_MB);
     disk.make_room();
     load.all_stored(&deck);
-    memory_mb(&deck, "after");
+    assert!(memory_mb(&deck, "after") < before + WAITING_MB);
+    assert_eq!(deck.terminate(), 0);
+}
+
+#[test]
+fn a_full_disk_under_the_spool_refuses_what_cannot_be_kept_and_keeps_the_rest() {
+    let Some(disk) = SmallDisk::mount(DISK_MB) else { return };
+    let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::new());
+    disk.holds_folder(&dir.path().join("emitter"));
+    let path = faults.path();
+    let variables = [
+        ("TAPEDECK_CHAOS_FAULTS", text(&path)),
+        // Small, so that the spool is needed soon; a breaker that looks again soon.
+        ("TAPEDECK_LOG_MAX_RECORD_BYTES", "65536"),
+        ("TAPEDECK_EMITTER_RING_BYTES", "131072"),
+        ("TAPEDECK_EMITTER_BREAKER_OPEN_MS", "200"),
+    ];
+    let deck = Deck::start_with(&["up", "--roles", "recorder,api", "--data", text(dir.path())], &variables).unheard();
+    let mut load = Load::default();
+    assert_eq!(load.emit(&deck).0, 202);
+    load.all_stored(&deck);
+    let before = memory_mb(&deck, "before");
+    faults.set("log=stop");
+    for _ in 0..3 {
+        assert_eq!(load.emit(&deck).0, 202, "the spool has room");
+    }
+    disk.fill();
+    let (status, problem) = eventually("a refusal", || Some(load.emit(&deck)).filter(|(status, _)| *status != 202));
+    assert_eq!(status, 503, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("free the disk"), "{problem}");
+    for _ in 0..LOOKS {
+        assert_eq!(load.emit(&deck).0, 503);
+        rest_goes_on(&deck);
+    }
+    assert!(memory_mb(&deck, "while full") < before + WAITING_MB);
+    disk.make_room();
+    eventually("room to be noticed", || (load.emit(&deck).0 == 202).then_some(()));
+    faults.set("");
+    load.all_stored(&deck);
+    assert!(memory_mb(&deck, "after") < before + WAITING_MB);
     assert_eq!(deck.terminate(), 0);
 }

@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, fmt::Write as _, time::Instant};
 
 use common::{
     Deck, eventually,
-    outage::{Faults, Load, memory_mb, role},
+    outage::{Faults, Load, WAITING_MB, memory_mb, role},
     socket::{Said, Socket},
     text,
 };
@@ -20,11 +20,6 @@ mod common;
 
 /// Posts while a part is away: some thousand events that wait.
 const POSTS: usize = 12;
-/// What a deck that only waits may take more than one at rest, in MB: the
-/// batches in hand, what the log keeps of its newest records for its readers
-/// (their sum is bounded), and what SQLite maps.
-const WAITING_MB: u64 = 192;
-
 fn alert(n: u64, message: &str) -> String {
     format!(
         r#"{{"event_id":"00000000-0000-4000-a000-{n:012}","timestamp":"2026-01-02T03:04:05Z","severity":"INFO","code":"TEST","message":"{message}","source":"test"}}"#

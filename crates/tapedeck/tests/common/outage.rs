@@ -16,6 +16,11 @@ use serde_json::Value;
 
 use super::{Deck, eventually};
 
+/// What a deck that only waits may take more than one at rest, in MB: the
+/// batches in hand, what the log keeps of its newest records for its readers
+/// (their sum is bounded), and what SQLite maps.
+pub const WAITING_MB: u64 = 192;
+
 /// A file system of its own in memory, unmounted when dropped.
 pub struct SmallDisk {
     dir: tempfile::TempDir,
