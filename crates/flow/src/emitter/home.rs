@@ -4,7 +4,8 @@
 //! ```text
 //! lock      held by the process that uses the folder
 //! rings     the list: an id of the folder, the number of the last start, and
-//!           a line for each ring
+//!           a line for each ring: `ring` where it is there, `maybe` while it is
+//!           made or deleted
 //! ring/     rings, where they lie here
 //! spool/    what waits for the log
 //! kept/     what an earlier run left and this one cannot send
@@ -36,9 +37,17 @@ pub(super) struct Home {
     name: String,
     id: String,
     start: u32,
-    rings: Vec<PathBuf>,
+    rings: Vec<Listed>,
     producers: u32,
     lock: Option<File>,
+}
+
+/// A ring in the list.
+struct Listed {
+    /// From the folder on, or from the root.
+    path: PathBuf,
+    /// It was made and is not being deleted: without it something was lost.
+    is_there: bool,
 }
 
 impl Home {
@@ -65,7 +74,12 @@ impl Home {
         let of = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
         let id = of("id ").map_or_else(random_id, str::to_owned);
         let start = of("start ").and_then(|start| start.parse().ok()).unwrap_or(0_u32).saturating_add(1);
-        let rings = text.lines().filter_map(|line| line.strip_prefix("ring ")).map(PathBuf::from).collect();
+        let listed = |line: &str| {
+            let (word, path) = line.split_once(' ')?;
+            let is_there = word == "ring";
+            (is_there || word == "maybe").then(|| Listed { path: PathBuf::from(path), is_there })
+        };
+        let rings = text.lines().filter_map(listed).collect();
         let home =
             Self { dir: dir.to_owned(), name: name.to_owned(), id, start, rings, producers: 0, lock: Some(lock) };
         home.write_list().map_err(|error| failed("the list of rings", error))?;
@@ -91,7 +105,13 @@ impl Home {
     pub(super) fn rings(&self) -> Vec<PathBuf> {
         // What lies inside the folder is listed by its path from there, so that a
         // folder that was moved finds it.
-        self.rings.iter().map(|ring| self.dir.join(ring)).collect()
+        self.rings.iter().map(|ring| self.dir.join(&ring.path)).collect()
+    }
+
+    /// Whether a ring of the list was made and not deleted, as far as this folder
+    /// knows.
+    pub(super) fn is_there(&self, path: &Path) -> bool {
+        self.rings.iter().any(|ring| ring.is_there && self.dir.join(&ring.path) == path)
     }
 
     /// A new file for a ring of so many bytes, held by this process, where the
@@ -112,12 +132,15 @@ impl Home {
         };
         let path = self.dir.join(&listed);
         fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
-        self.rings.push(listed.clone());
-        let made = self.write_list().and_then(|()| super::ring::new_file(&path));
+        self.rings.push(Listed { path: listed.clone(), is_there: false });
+        let made = self.write_list().and_then(|()| super::ring::new_file(&path)).and_then(|file| {
+            self.mark(&path, true)?;
+            Ok(file)
+        });
         let file = match made {
             Ok(file) => file,
             Err(error) => {
-                self.rings.retain(|ring| *ring != listed);
+                self.rings.retain(|ring| ring.path != listed);
                 return Err(error);
             }
         };
@@ -130,6 +153,7 @@ impl Home {
     /// # Errors
     /// The file cannot be deleted, or the list not written.
     pub(super) fn remove_ring(&mut self, path: &Path) -> io::Result<()> {
+        self.mark(path, false)?;
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -145,7 +169,14 @@ impl Home {
     /// The list cannot be written.
     pub(super) fn forget_ring(&mut self, path: &Path) -> io::Result<()> {
         let dir = self.dir.clone();
-        self.rings.retain(|ring| dir.join(ring) != path);
+        self.rings.retain(|ring| dir.join(&ring.path) != path);
+        self.write_list()
+    }
+
+    /// Says in the list whether a ring is surely there.
+    fn mark(&mut self, path: &Path, is_there: bool) -> io::Result<()> {
+        let dir = self.dir.clone();
+        self.rings.iter_mut().filter(|ring| dir.join(&ring.path) == path).for_each(|ring| ring.is_there = is_there);
         self.write_list()
     }
 
@@ -153,8 +184,8 @@ impl Home {
     fn write_list(&self) -> io::Result<()> {
         let mut text = format!("id {}\nstart {}\n", self.id, self.start);
         for ring in &self.rings {
-            text.push_str("ring ");
-            text.push_str(&ring.to_string_lossy());
+            text.push_str(if ring.is_there { "ring " } else { "maybe " });
+            text.push_str(&ring.path.to_string_lossy());
             text.push('\n');
         }
         let beside = self.dir.join("rings.new");

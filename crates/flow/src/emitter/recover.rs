@@ -41,6 +41,11 @@ pub(super) fn take_over(
         let failed = |error: io::Error| EmitError::Io(format!("ring {}: {error}", path.display()));
         let file = match File::open(&path) {
             Ok(file) => file,
+            // Its process ended while it made the ring or deleted it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !home.is_there(&path) => {
+                home.forget_ring(&path).map_err(failed)?;
+                continue;
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 tracing::error!(ring = %path.display(), "a ring of an earlier run is gone: what was in it is lost");
                 alerts.gone(path.display().to_string());
@@ -148,5 +153,16 @@ mod tests {
         bytes[map::HEAD] = 0;
         bytes[0] = 1;
         assert!(!is_blank("without a frame", &bytes));
+    }
+
+    #[test]
+    fn only_a_ring_that_was_made_and_not_deleted_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = |text: &str| {
+            std::fs::write(dir.path().join("rings"), format!("id 1\nstart 1\n{text}")).unwrap();
+            let home = Home::open(dir.path(), "test").unwrap();
+            home.rings().iter().map(|ring| home.is_there(ring)).collect::<Vec<_>>()
+        };
+        assert_eq!(list("ring ring/a\nmaybe ring/b\n"), [true, false]);
     }
 }
