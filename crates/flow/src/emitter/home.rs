@@ -18,6 +18,7 @@ use std::{
     fs::{self, File},
     hash::{BuildHasher, RandomState},
     io::{self, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -28,7 +29,7 @@ const SHARED_MEMORY: &str = "/dev/shm";
 /// Rings go to shared memory where so many of them would fit: containers often
 /// have 64 MB of it, and others want some.
 const ROOM_FOR_RINGS: u64 = 4;
-/// What shared memory calls the folders of all emitters.
+/// How the folder of an emitter's rings begins, where others have theirs too.
 const FOLDER: &str = "tapedeck";
 
 /// The folder, held by this process.
@@ -115,37 +116,45 @@ impl Home {
     }
 
     /// A new file for a ring of so many bytes, held by this process, where the
-    /// config says, and the number of its stream. It is in the list before it is
-    /// there.
+    /// config says, and the number of its stream.
     ///
     /// # Errors
     /// A file cannot be made.
     pub(super) fn new_ring(&mut self, ring_dir: &str, bytes: u64) -> io::Result<(PathBuf, File, u64)> {
         self.producers += 1;
-        let file_name = format!("{}-{}-{}.ring", self.name.replace('/', "-"), self.start, self.producers);
-        let listed = match ring_dir {
-            AUTO if has_room(Path::new(SHARED_MEMORY), bytes.saturating_mul(ROOM_FOR_RINGS)) => {
-                Path::new(SHARED_MEMORY).join(FOLDER).join(&self.id).join(file_name)
+        let stream = u64::from(self.start) << 32 | u64::from(self.producers);
+        let name = format!("{}-{}-{}.ring", self.name.replace('/', "-"), self.start, self.producers);
+        let of_this_folder = format!("{FOLDER}-{}", self.id);
+        if ring_dir != AUTO {
+            let (path, file) = self.make_ring(std::path::absolute(ring_dir)?.join(of_this_folder).join(name))?;
+            return Ok((path, file, stream));
+        }
+        let memory = Path::new(SHARED_MEMORY);
+        if has_room(memory, bytes.saturating_mul(ROOM_FOR_RINGS)) {
+            match self.make_ring(memory.join(of_this_folder).join(&name)) {
+                Ok((path, file)) => return Ok((path, file, stream)),
+                Err(error) => tracing::warn!(%error, "no ring in {SHARED_MEMORY}: it goes to the emitter's folder"),
             }
-            AUTO => Path::new("ring").join(file_name),
-            chosen => std::path::absolute(chosen)?.join(&self.id).join(file_name),
-        };
+        }
+        let (path, file) = self.make_ring(Path::new("ring").join(name))?;
+        Ok((path, file, stream))
+    }
+
+    /// Makes a ring that is in the list before it is there.
+    fn make_ring(&mut self, listed: PathBuf) -> io::Result<(PathBuf, File)> {
         let path = self.dir.join(&listed);
-        fs::create_dir_all(path.parent().unwrap_or(&self.dir))?;
-        self.rings.push(Listed { path: listed.clone(), is_there: false });
+        // What is emitted is nobody else's business.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path.parent().unwrap_or(&self.dir))?;
+        self.rings.push(Listed { path: listed, is_there: false });
         let made = self.write_list().and_then(|()| super::ring::new_file(&path)).and_then(|file| {
+            file.lock()?;
             self.mark(&path, true)?;
             Ok(file)
         });
-        let file = match made {
-            Ok(file) => file,
-            Err(error) => {
-                self.rings.retain(|ring| ring.path != listed);
-                return Err(error);
-            }
-        };
-        file.lock()?;
-        Ok((path, file, u64::from(self.start) << 32 | u64::from(self.producers)))
+        if made.is_err() {
+            self.rings.pop();
+        }
+        Ok((path, made?))
     }
 
     /// Deletes a ring that holds nothing any more, and takes it from the list.

@@ -60,6 +60,7 @@ pub(super) struct Sender {
     looks_without_work: u32,
     failure_log: Seldom,
     spool_log: Seldom,
+    refused_log: Seldom,
     read_log: Seldom,
 }
 
@@ -84,6 +85,7 @@ impl Sender {
             looks_without_work: 0,
             failure_log: Seldom::default(),
             spool_log: Seldom::default(),
+            refused_log: Seldom::default(),
             read_log: Seldom::default(),
         }
     }
@@ -178,7 +180,9 @@ impl Sender {
             batch.ids.remove(index);
             let record = batch.records.remove(index);
             add(&self.shared.stats.refused, 1);
-            tracing::error!(topic = %record.topic, detail, "the log refuses a record: it was set aside in `refused/`");
+            if let Some(count) = self.refused_log.due() {
+                tracing::error!(topic = %record.topic, detail, count, "the log refuses records: set aside in `refused/`");
+            }
             self.shared.alerts.refused(detail.to_owned());
         }
         self.succeeded();
