@@ -2,18 +2,19 @@
 # Prints every figure of docs/benchmarks.md, each with its command.
 #
 #   bench/run.sh            all parts
-#   bench/run.sh emit peers some of them: cold program emit peers catch-up dedupe dlq rest
+#   bench/run.sh emit peers some of them: cold program emit peers catch-up outage dedupe dlq rest
 #
 # FILLS sets the size of the REST benchmark (10,000,000), COLD=0 leaves out the cold
 # build, SECONDS_EACH how long each run of emit and peers takes (60), PER_S their rate
 # (100,000), OUTAGE_S and CATCH_UP_PER_S the outage before catch-up (30, 20,000),
+# STORE_OUTAGE_S how long the store is away in outage (60),
 # BENCH_DIR where logs and stores are written (a temporary folder; emit needs 25 GB).
 set -eu
 cd "$(dirname "$0")/.."
 fills=${FILLS:-10000000}
 seconds=${SECONDS_EACH:-60}
 per_s=${PER_S:-100000}
-parts=${*:-cold program emit peers catch-up dedupe dlq rest}
+parts=${*:-cold program emit peers catch-up outage dedupe dlq rest}
 cache=${TAPEDECK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tapedeck}
 work=$(mktemp -d ${BENCH_DIR:+-p "$BENCH_DIR"})
 pid=
@@ -72,6 +73,16 @@ part_program() {
 
 part_emit() { step $bench emit "$work" "$seconds" "$per_s"; }
 part_catch_up() { step $bench catch-up "$work" "${OUTAGE_S:-30}" "${CATCH_UP_PER_S:-20000}"; }
+part_outage() { # the store stops, and then answers late
+    export TAPEDECK_CHAOS_FAULTS="$work/faults"
+    for fault in stop slow:5000; do
+        up --data "$work/outage-$fault" --roles recorder,api
+        step $bench outage "$url" "$work/faults" "$pid" "store=$fault" "${STORE_OUTAGE_S:-60}" 1000
+        down
+        rm -rf "$work/outage-$fault"
+    done
+    unset TAPEDECK_CHAOS_FAULTS
+}
 part_dedupe() { step cargo bench --quiet -p tapedeck-flow --bench runtime; }
 part_dlq() { step $bench dlq "$work" 20; }
 
@@ -108,7 +119,7 @@ bench=target/release/tapedeck-bench
 for part in $parts; do
     case $part in
         cold) ;;
-        program | emit | peers | dedupe | dlq | rest) "part_$part" ;;
+        program | emit | peers | outage | dedupe | dlq | rest) "part_$part" ;;
         catch-up) part_catch_up ;;
         *) echo "bench/run.sh: there is no part $part" >&2; exit 2 ;;
     esac

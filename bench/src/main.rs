@@ -18,13 +18,14 @@ mod dlq;
 mod emit;
 mod figures;
 mod fill;
+mod outage;
 mod queryable;
 mod rest;
 mod sockets;
 mod stored;
 mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | dlq DIR SECONDS";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -39,6 +40,10 @@ fn main() -> anyhow::Result<()> {
         ["emit", dir, seconds, per_s, sky] => emit::run(Path::new(dir), pace(seconds, per_s)?, &[Sky::named(sky)?]),
         ["catch-up", dir, outage, per_s] => {
             catch_up::run(Path::new(dir), Duration::from_secs(outage.parse()?), per_s.parse()?)
+        }
+        ["outage", url, faults, pid, fault, seconds, per_s] => {
+            let stage = outage::Stage { url, faults: Path::new(faults), pid: pid.parse()? };
+            outage::run(&stage, fault, Duration::from_secs(seconds.parse()?), per_s.parse()?)
         }
         ["dlq", dir, seconds] => dlq::run(Path::new(dir), seconds.parse()?),
         _ => anyhow::bail!(USAGE),
