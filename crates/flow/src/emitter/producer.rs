@@ -161,7 +161,13 @@ impl Producer {
         let stream = self.line.stream;
         let mut may_move = !is_early;
         while may_move {
-            let moved = self.shared.core().move_to_spool(&|slot| slot.line.stream == stream);
+            let mut core = self.shared.core();
+            // The sender may have made room while this thread waited for its turn.
+            if self.ring.put(&self.buffer) {
+                return Ok(());
+            }
+            let moved = core.move_to_spool(&|slot| slot.line.stream == stream);
+            drop(core);
             self.refused_at = moved.is_err().then(Instant::now);
             may_move = moved.is_ok();
             if self.ring.put(&self.buffer) {
