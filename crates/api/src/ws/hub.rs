@@ -15,11 +15,11 @@ use tapedeck_contracts::{
     decode::decode,
     events::{Alert, Severity},
 };
-use tapedeck_flow::{Stop, dedupe::Window};
+use tapedeck_flow::{Stop, dedupe::Window, inbound::is_for_others};
 use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 use tokio::sync::{broadcast, watch};
 
-use super::{ALERTS, seq, text_of};
+use super::{ALERTS, SCREENS, seq, text_of};
 use crate::app::lock;
 
 /// A poll returns at the first record; this is how long it waits for one before
@@ -187,6 +187,10 @@ impl Follower {
     fn take(&mut self, record: &LogRecord) {
         let partition = record.partition as usize;
         self.at[partition] = record.offset + 1;
+        // What is sent again for a group was there for screens the first time.
+        if is_for_others(record, SCREENS) {
+            return;
+        }
         let alert: Alert = match decode(record.value.as_deref().unwrap_or_default()) {
             Ok(alert) => alert,
             Err(error) => {

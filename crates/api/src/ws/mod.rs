@@ -13,6 +13,8 @@ use tapedeck_contracts::{Timestamp, events::Alert};
 
 /// The topic that sockets show.
 pub(crate) const ALERTS: &str = "alerts.v1";
+/// Sockets are in no group: what is sent again for any is not for them.
+const SCREENS: &str = "";
 
 /// An event as it is sent.
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tapedeck_api::WsConfig;
-use tapedeck_contracts::{Event, events::Severity};
+use tapedeck_contracts::{Event, events::Severity, headers::REDRIVE};
 use tapedeck_flow::Outbound;
 use tapedeck_log::{Log, Record};
 use tapedeck_store::conformance::samples;
@@ -169,6 +169,22 @@ fn an_alert_written_twice_is_shown_once() {
     assert_eq!(sorted(again.alerts(4).0), ids(1..=4));
     raise(&api, 5..=5);
     assert_eq!(again.alerts(1).0, ["alert-5"]);
+}
+
+#[test]
+fn an_alert_that_is_sent_again_for_a_group_is_not_shown_again() {
+    let api = Running::start();
+    let (mut client, first) = Client::connect(&api, "");
+    raise(&api, 1..=1);
+    // Its id is not among the last that are remembered: nothing else tells.
+    let mut again = record(2, Severity::Info);
+    again.headers = again.headers.with(REDRIVE, "tapedeck.recorder/1");
+    api.log.append(vec![again]).unwrap();
+    raise(&api, 3..=3);
+    let wanted: Vec<String> = ids(1..=1).into_iter().chain(ids(3..=3)).collect();
+    assert_eq!(sorted(client.alerts(2).0), wanted);
+    let (mut later, _) = Client::connect(&api, &format!("?since={}", first["seq"].as_str().unwrap()));
+    assert_eq!(sorted(later.alerts(2).0), wanted);
 }
 
 #[test]
