@@ -81,7 +81,7 @@ fn a_store_that_stops_is_waited_for_without_end_and_caught_up_with() {
 }
 
 #[test]
-fn a_store_that_answers_late_delays_nobody_else_and_takes_whole_batches() {
+fn a_store_that_answers_late_delays_nobody_else() {
     let (dir, faults) = (tempfile::tempdir().unwrap(), Faults::new());
     let deck = faulty(&faults, text(dir.path()));
     let mut load = Load::default();
