@@ -222,7 +222,7 @@ impl Core {
         }
         if let Err(refused) = self.spool.sync() {
             self.spool.go_back(&mark);
-            return Err(refused);
+            return result.and(Err(refused));
         }
         for (stream, end) in moved {
             if let Some(slot) = self.slot(stream) {

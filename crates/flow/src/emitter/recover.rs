@@ -62,7 +62,12 @@ pub(super) fn take_over(
         }
         match ring::remains(&path).map_err(failed)? {
             Some(remains) => {
-                move_frames(&remains, spool, &mut newest).map_err(failed)?;
+                let mark = spool.mark();
+                move_frames(&remains, spool, &mut newest).map_err(|error| {
+                    // The next start must not take for safe what only seems written.
+                    spool.go_back(&mark);
+                    failed(error)
+                })?;
                 report(&path, &remains, stats);
                 if remains.damaged_bytes > 0 {
                     keep(home, &path, alerts, stats).map_err(failed)?;

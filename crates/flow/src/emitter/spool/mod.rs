@@ -91,6 +91,9 @@ pub(super) struct Spool {
     /// The number of the next segment.
     next: u64,
     records: u64,
+    /// A sync failed, or a file was given up before one: what was written since the
+    /// last sync may be lost, though a second sync of the same file says it is not.
+    is_in_doubt: bool,
     position: PositionFile,
     /// Damaged places that were found and not told of.
     torn: u64,
@@ -154,26 +157,34 @@ impl Spool {
         Mark { segment, records: self.records }
     }
 
-    /// Undoes what was written since a mark; none of it may have been read.
+    /// Undoes what was written since a mark, behind which a sync was; none of it
+    /// may have been read. After a sync that failed, what is written next lies in
+    /// a new segment.
     pub(super) fn go_back(&mut self, mark: &Mark) {
         let (last, len) = mark.segment.unwrap_or((0, 0));
         while let Some((number, _)) = self.segments.last_key_value().filter(|(number, _)| **number > last) {
             let number = *number;
             self.forget(number);
         }
-        if let Some((number, file)) = &self.tail
-            && *number == last
-            && file.set_len(len).is_err()
-        {
-            self.tail = None;
-        }
-        if self.tail.as_ref().is_some_and(|(number, _)| !self.segments.contains_key(number)) {
-            self.tail = None;
-        }
-        if let Some(known) = self.segments.get_mut(&last) {
-            *known = len;
+        if self.segments.get(&last).is_some_and(|known| *known > len || self.is_in_doubt) {
+            self.cut(last, len);
         }
         self.records = mark.records;
+        self.is_in_doubt = false;
+    }
+
+    /// Cuts a segment off; where that fails, what lies behind is not read now and
+    /// is there twice, with the same ids, for the next start.
+    fn cut(&mut self, number: u64, len: u64) {
+        self.segments.insert(number, len);
+        let cut = match &self.tail {
+            Some((tail, file)) if *tail == number => file.set_len(len),
+            _ => File::options().write(true).open(self.path(number)).and_then(|file| file.set_len(len)),
+        };
+        if let Err(error) = cut {
+            tracing::warn!(%error, segment = number, "a segment cannot be cut off: a restart may send a little twice");
+            self.tail = None;
+        }
     }
 
     /// Writes whole frames, so many, behind the others. They are not on disk
@@ -199,7 +210,7 @@ impl Spool {
         if let Err(error) = put(file, frames, len, &self.boundaries) {
             if file.set_len(len).is_err() {
                 // What is there of the frames is found damaged; the next go elsewhere.
-                self.tail = None;
+                self.give_up_tail();
             }
             return Err(error.into());
         }
@@ -211,16 +222,26 @@ impl Spool {
     /// Waits until all that was written is on disk.
     ///
     /// # Errors
-    /// The disk fails; what was written since the last time may be lost.
+    /// The disk fails, or failed since the last time: what was written since may be
+    /// lost, and only [`Spool::go_back`] ends that.
     pub(super) fn sync(&mut self) -> Result<(), Refused> {
         if let Some((_, file)) = &self.tail
             && let Err(error) = file.sync_data()
         {
-            // What a file holds after that nobody knows: the next frames go elsewhere.
-            self.tail = None;
+            self.give_up_tail();
             return Err(error.into());
         }
+        if self.is_in_doubt {
+            return Err(Refused::Disk(io::Error::other("a write or a sync before this one failed")));
+        }
         Ok(())
+    }
+
+    /// What the tail holds since the last sync nobody knows: the next frames go
+    /// elsewhere.
+    fn give_up_tail(&mut self) {
+        self.tail = None;
+        self.is_in_doubt = true;
     }
 
     /// Reads the next frames, at least one where there is one, and says where
@@ -315,11 +336,12 @@ impl Spool {
 
     /// The number of a segment that takes more, a new one where the last is full.
     fn tail_for_writing(&mut self) -> Result<u64, Refused> {
-        if let Some((number, file)) = &self.tail {
+        if let Some((number, _)) = &self.tail {
             if self.segments[number] < self.limits.segment_bytes {
                 return Ok(*number);
             }
-            file.sync_data()?;
+            // A failure is reported once: nobody may ask again and believe it.
+            self.sync()?;
         }
         let number = self.next;
         let file = segment::create(&self.path(number), self.fingerprint)?;

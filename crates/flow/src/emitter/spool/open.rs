@@ -61,6 +61,7 @@ impl Spool {
             read: acked,
             next,
             records: 0,
+            is_in_doubt: false,
             position,
             torn: 0,
         };
@@ -108,6 +109,8 @@ impl Spool {
             let path = path_of(&self.dir, number);
             let file = fs::OpenOptions::new().read(true).write(true).open(&path)?;
             let from = if number == self.acked.segment { self.acked.offset } else { segment::HEAD };
+            // What is found here lets go of rings: a kill may have come before its sync.
+            file.sync_data()?;
             let mut frames = Frames::new(&file, from, len);
             while let Some(piece) = frames.next()? {
                 match piece {

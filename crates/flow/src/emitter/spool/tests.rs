@@ -235,3 +235,61 @@ fn what_nothing_can_be_read_of_is_set_aside_whole() {
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].metadata().unwrap().len(), len - segment::HEAD);
 }
+
+/// A spool with frames that a sync made safe, and others behind the mark; and the
+/// number of the last of each.
+fn half_safe(home: &Path) -> (Spool, Mark, u64, u64) {
+    let (mut spool, _) = open(home);
+    write(&mut spool, 1, 5).unwrap();
+    spool.sync().unwrap();
+    let mark = spool.mark();
+    let mut last = 5;
+    while last == 5 || spool.segments[&spool.tail.as_ref().unwrap().0] < LIMITS.segment_bytes {
+        last += 1;
+        write(&mut spool, last, 1).unwrap();
+    }
+    (spool, mark, 5, last)
+}
+
+/// The disk said no, and says yes from now on: it must not be believed.
+fn expect_no_trust(mut spool: Spool, good: File, mark: &Mark, safe: u64, home: &Path) {
+    if let Some((_, file)) = &mut spool.tail {
+        *file = good;
+    }
+    assert!(spool.sync().is_err(), "what was written before is not safe");
+    assert!(spool.sync().is_err(), "nor is it at a second look");
+    spool.go_back(mark);
+    let before = spool.next;
+    write(&mut spool, safe + 1, 3).unwrap();
+    assert_eq!(spool.next, before + 1, "it is written anew to a segment of its own");
+    spool.sync().unwrap();
+    drop(spool);
+    assert_eq!(read_all(&mut open(home).0), (1..=safe + 3).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_sync_that_failed_at_the_change_of_segments_is_not_forgotten() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, mark, safe, last) = half_safe(home.path());
+    // A pipe is nothing that a disk holds: its sync fails.
+    let (_reader, pipe) = io::pipe().unwrap();
+    let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
+    let good = std::mem::replace(&mut spool.tail.as_mut().unwrap().1, pipe);
+    assert!(matches!(write(&mut spool, last + 1, 1), Err(Refused::Disk(_))));
+    expect_no_trust(spool, good, &mark, safe, home.path());
+}
+
+#[test]
+fn a_segment_that_can_neither_be_written_nor_cut_makes_what_it_held_unsafe() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(home.path());
+    write(&mut spool, 1, 1).unwrap();
+    spool.sync().unwrap();
+    let mark = spool.mark();
+    write(&mut spool, 2, 1).unwrap();
+    let (number, _) = spool.tail.as_ref().unwrap();
+    let read_only = File::open(spool.path(*number)).unwrap();
+    let good = std::mem::replace(&mut spool.tail.as_mut().unwrap().1, read_only);
+    assert!(matches!(write(&mut spool, 3, 1), Err(Refused::Disk(_))));
+    expect_no_trust(spool, good, &mark, 1, home.path());
+}
