@@ -211,7 +211,10 @@ fn id_of(record: &LogRecord, account: &Account) -> EventId {
 /// Those of the record, untouched, and the account behind them; its first is
 /// [`names::DLQ_ID`], and that is how the two are told apart.
 fn headers_of(record: &LogRecord, account: &Account, kept: Option<&Headers>, omitted: &[Omitted]) -> Headers {
-    let before = kept.into_iter().flat_map(Headers::iter).map(|(name, value)| (name, value.to_vec()));
+    // How often it was sent again is known even where its headers did not fit.
+    let redrive = record.headers.iter().filter(|(name, _)| kept.is_none() && *name == names::REDRIVE);
+    let before = kept.into_iter().flat_map(Headers::iter).chain(redrive);
+    let before = before.map(|(name, value)| (name, value.to_vec()));
     let place = place_of(record);
     let mut own = vec![
         (names::DLQ_ID, id_of(record, account).0),
@@ -326,7 +329,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_out_and_accounted_for() {
         let big = vec![b'x'; 5_000];
-        let record = record(&big, Headers::build([("h", vec![b'y'; 3_000])]));
+        let again = Redrive { group: "tapedeck.recorder".into(), n: 2 };
+        let headers = Headers::build([("h", vec![b'y'; 3_000]), (names::REDRIVE, again.to_string().into_bytes())]);
+        let record = record(&big, headers);
         let without_value = dead_letter(&record, &account(), 5_000);
         assert!(without_value.bytes() <= 5_000);
         let found = read_back(without_value);
@@ -338,6 +343,7 @@ mod tests {
         let found = read_back(bare);
         assert_eq!(found.omitted.iter().map(|one| one.part.as_str()).collect::<Vec<_>>(), ["value", "headers"]);
         assert_eq!((found.key, found.account), (record.key, account()));
+        assert_eq!(found.redrive, Some(again), "the guard against loops counts on");
     }
 
     #[test]

@@ -17,12 +17,13 @@ use std::{
     time::Duration,
 };
 
-use common::{Bad, Counter, OUTPUT, Running, Tape, faulty::Faulty, values};
+use common::{Bad, Counter, INPUT, OUTPUT, Running, Tape, faulty::Faulty, values};
+use tapedeck_contracts::{catalogue::group_of, headers::CAUSE};
 use tapedeck_flow::{
     Boundaries, Boundary, Delivery, Emitter, EmitterConfig, Stop,
     runtime::{EmitStep, Setup},
 };
-use tapedeck_log::Log;
+use tapedeck_log::{GroupOffset, Log, Record, TopicPartition};
 
 fn until(mut done: impl FnMut() -> bool) {
     while !done() {
@@ -55,8 +56,12 @@ impl Desk {
     }
 
     fn step(&self, emitter: &Emitter) -> EmitStep {
+        self.step_unless(emitter, &Stop::new()).unwrap()
+    }
+
+    fn step_unless(&self, emitter: &Emitter, stop: &Stop) -> Option<EmitStep> {
         let log = Arc::clone(&self.tape.log) as Arc<dyn Log>;
-        EmitStep::open(self.tape.step(), &log, common::ROLE, emitter, &Stop::new()).unwrap()
+        EmitStep::open(self.tape.step(), &log, common::ROLE, emitter, stop).unwrap()
     }
 }
 
@@ -147,4 +152,34 @@ fn no_more_waits_than_readers_know_duplicates_by() {
     desk.tape.outputs(60);
     running.end().unwrap();
     assert_eq!((handled.load(SeqCst), desk.tape.kept(0)), (60, (60, Some(60))));
+}
+
+#[test]
+fn a_stop_while_leftovers_wait_for_the_log_lets_none_of_them_go_unjudged() {
+    let desk = Desk::new();
+    desk.slow.store(true, SeqCst);
+    let first = desk.emitter();
+    let mut producer = first.producer().unwrap();
+    for id in ["a", "b"] {
+        let record = Record { topic: OUTPUT.into(), ..common::alert(0, id) };
+        // Caused by what the group is past already: another host said it.
+        producer
+            .emit_record(&Record { headers: record.headers.with(CAUSE, format!("{INPUT}/0/0")), ..record })
+            .unwrap();
+    }
+    drop(producer);
+    assert_eq!(first.close(Duration::ZERO).remaining, 2);
+    desk.tape.produce(0, ["x"]);
+    let place = TopicPartition::new(INPUT, 0);
+    desk.tape.log.reset_offsets(&group_of(common::ROLE), &[GroupOffset { partition: place, next: 1 }]).unwrap();
+    let (second, stop) = (desk.emitter(), Stop::new());
+    stop.request();
+    assert!(desk.step_unless(&second, &stop).is_none());
+    desk.slow.store(false, SeqCst);
+    assert_eq!(second.close(Duration::from_secs(1)).remaining, 2, "they wait for a start that judges them");
+    let third = desk.emitter();
+    drop(desk.step(&third));
+    assert_eq!(third.close(Duration::from_secs(1)).remaining, 0);
+    let said = |partition| desk.tape.log.bounds(&TopicPartition::new(OUTPUT, partition)).unwrap();
+    assert_eq!([said(0), said(1)], [(0, 0), (0, 0)], "none was due");
 }

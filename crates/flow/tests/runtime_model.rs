@@ -290,7 +290,7 @@ impl World {
             None => self.spawn(setup, handler, self.tape.step()),
             Some(emitter) => {
                 let log = Arc::clone(&self.tape.log) as Arc<dyn Log>;
-                let step = EmitStep::open(self.tape.step(), &log, common::ROLE, emitter, &stop).unwrap();
+                let step = EmitStep::open(self.tape.step(), &log, common::ROLE, emitter, &stop).unwrap().unwrap();
                 self.spawn(setup, handler, step)
             }
         };

@@ -71,7 +71,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// Says what waits, and pauses or goes on with partitions as it stands.
     pub(super) fn gate(&mut self, member: &mut dyn Member) {
         let (records, bytes) = self.waiting();
-        self.share.set(held_bytes(records, bytes));
+        self.share.set(held_bytes(records, bytes) + self.handed.bytes());
         let full = self.share.held_bytes() > 0 && self.share.room_bytes() < ENOUGH_BYTES
             || self.handed.is_full(self.setup.config.dedupe_window);
         let (mut stop, mut go) = (Vec::new(), Vec::new());

@@ -169,7 +169,8 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let parts = parts(&self.held, self.work.queue.first(size));
         if size > 0 && self.step.hands_over() {
             let ticket = self.step.hand_over(&mut effect).map_err(Trouble::Step)?;
-            self.handed.push(Batch { ticket, effect, parts, since: Instant::now() });
+            let bytes = self.step.bytes_of(&effect);
+            self.handed.push(Batch { ticket, effect, bytes, parts, since: Instant::now() });
             self.through(size);
             return Ok(());
         }

@@ -31,7 +31,8 @@ impl EmitStep {
     /// The step of a role, on the thread that is to run it. Sends first what an
     /// earlier process left in the emitter, but for events whose cause lies below
     /// the group's position: those were sent by who moved it, and a host that
-    /// comes back after hours must not speak out of turn.
+    /// comes back after hours must not speak out of turn. None where somebody
+    /// asked to stop before all of that was sent: the rest waits for the next start.
     ///
     /// # Errors
     /// Those of the log and of the emitter.
@@ -41,7 +42,7 @@ impl EmitStep {
         role: &str,
         emitter: &Emitter,
         stop: &Stop,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Option<Self>, Failure> {
         let committed = log.committed(&group_of(role))?;
         let left = emitter.send_leftovers(&mut |record| is_due(record, &committed), stop)?;
         if left.sent + left.left_out > 0 {
@@ -52,8 +53,11 @@ impl EmitStep {
                 "sent what an earlier process left behind"
             );
         }
+        if left.remaining > 0 {
+            return Ok(None); // A producer would let go what nobody has judged.
+        }
         let producer = emitter.producer().map_err(failure)?;
-        Ok(Self { step, producer, last: Ticket::default() })
+        Ok(Some(Self { step, producer, last: Ticket::default() }))
     }
 }
 
@@ -81,6 +85,12 @@ impl Step for EmitStep {
             self.last = self.producer.emit_record(&record).map_err(failure)?;
         }
         Ok(self.last)
+    }
+
+    fn bytes_of(&self, effect: &LogEffect) -> usize {
+        let of_value = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        let state = effect.state.iter().map(|change| change.key.len() + of_value(&change.value));
+        state.sum::<usize>() + effect.records.iter().map(Record::bytes).sum::<usize>()
     }
 
     fn durable(&self) -> Ticket {

@@ -18,9 +18,12 @@ use super::{
 };
 use crate::{Boundary, Failure, Gauges, backoff::Backoff, emitter::Ticket};
 
-/// Records that may wait here: what readers of the emitted know duplicates by, so
-/// that after an end none of what comes again is taken twice.
-const MOST: usize = 65_536;
+/// Records that may wait here, handled or emitted, whichever are more: half of
+/// what readers of the emitted know duplicates by, so that after an end none of
+/// what comes again is taken twice, the batch that passes the bound included.
+const MOST: usize = 32_768;
+/// Bytes of state and records that may wait here: some seconds of a busy role.
+const MOST_BYTES: usize = 64 << 20;
 
 /// While batches wait, it is asked so often whether they are durable.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
@@ -29,6 +32,10 @@ pub(super) const LOOK: Duration = Duration::from_millis(2);
 pub(super) struct Handed<E> {
     waiting: VecDeque<Batch<E>>,
     records: usize,
+    /// Of the effects that wait.
+    bytes: usize,
+    /// The last ticket whose batch is settled.
+    settled: Ticket,
     /// The last step failed, of so many of them: it may have been taken.
     tried: Option<(usize, Vec<Move>)>,
     backoff: Backoff,
@@ -40,6 +47,8 @@ pub(super) struct Handed<E> {
 pub(super) struct Batch<E> {
     pub(super) ticket: Ticket,
     pub(super) effect: E,
+    /// What the effect holds in memory.
+    pub(super) bytes: usize,
     pub(super) parts: Vec<Part>,
     pub(super) since: Instant,
 }
@@ -54,7 +63,15 @@ impl<'a, E> HandedOver<'a, E> {
 
 impl<E> Default for Handed<E> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), records: 0, tried: None, backoff: Backoff::default(), due: None }
+        Self {
+            waiting: VecDeque::new(),
+            records: 0,
+            bytes: 0,
+            settled: Ticket::default(),
+            tried: None,
+            backoff: Backoff::default(),
+            due: None,
+        }
     }
 }
 
@@ -65,11 +82,24 @@ impl<E> Handed<E> {
 
     /// Whether no more may be handed over before something is durable.
     pub(super) fn is_full(&self, window: usize) -> bool {
-        self.records >= MOST.min(window.max(1))
+        self.records.max(self.emitted()) >= MOST.min((window / 2).max(1)) || self.bytes >= MOST_BYTES
+    }
+
+    /// Bytes that the effects hold which wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Events that were emitted and whose batch is not settled: one record may
+    /// cause several.
+    fn emitted(&self) -> usize {
+        let newest = self.waiting.back().map_or(self.settled, |batch| batch.ticket);
+        usize::try_from(newest.0.saturating_sub(self.settled.0)).unwrap_or(usize::MAX)
     }
 
     pub(super) fn push(&mut self, batch: Batch<E>) {
         self.records += batch.parts.iter().map(|part| part.offsets.len()).sum::<usize>();
+        self.bytes += batch.bytes;
         self.waiting.push_back(batch);
     }
 
@@ -86,7 +116,12 @@ impl<E> Handed<E> {
     }
 
     fn drop_first(&mut self, count: usize) -> usize {
-        let gone = self.waiting.drain(..count).flat_map(|batch| batch.parts).map(|part| part.offsets.len()).sum();
+        let mut gone = 0;
+        for batch in self.waiting.drain(..count) {
+            gone += batch.parts.iter().map(|part| part.offsets.len()).sum::<usize>();
+            self.bytes -= batch.bytes;
+            self.settled = self.settled.max(batch.ticket);
+        }
         self.records -= gone;
         (self.tried, self.due) = (None, None);
         self.backoff.reset();
@@ -211,12 +246,49 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// Fenced and fatal ones.
     pub(super) fn finish_handed(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
         while !self.handed.is_empty() && !self.overdue() {
-            self.settle_now(member)?;
+            if self.handed.due.is_none_or(|due| Instant::now() >= due) {
+                self.settle_now(member)?;
+            }
             self.keep_seat(member)?;
             if !self.handed.is_empty() {
                 std::thread::sleep(LOOK);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(ticket: u64, records: u64, bytes: usize) -> Batch<()> {
+        let place = TopicPartition::new("market-data-updates", 0);
+        let parts = vec![Part { place, offsets: (0..records).collect(), last: (0, 0) }];
+        Batch { ticket: Ticket(ticket), effect: (), bytes, parts, since: Instant::now() }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_records_by_events_and_by_bytes() {
+        let full = |batches: Vec<Batch<()>>| {
+            let mut handed = Handed::default();
+            batches.into_iter().for_each(|batch| handed.push(batch));
+            handed.is_full(200)
+        };
+        assert!(!full(vec![batch(50, 50, 0), batch(99, 49, 0)]));
+        assert!(full(vec![batch(0, 50, 0), batch(0, 50, 0)]), "many records that cause nothing");
+        assert!(full(vec![batch(40, 10, 0), batch(100, 10, 0)]), "few records that cause much");
+        assert!(full(vec![batch(1, 1, MOST_BYTES)]), "few events with a large state");
+    }
+
+    #[test]
+    fn what_is_settled_makes_room() {
+        let mut handed = Handed::default();
+        handed.push(batch(100, 10, 7));
+        handed.push(batch(150, 10, 5));
+        assert!(handed.is_full(200));
+        assert_eq!(handed.drop_first(1), 10);
+        assert!(!handed.is_full(200));
+        assert_eq!((handed.emitted(), handed.bytes()), (50, 5));
     }
 }

@@ -105,6 +105,12 @@ pub trait Step {
         Ok(Ticket::default())
     }
 
+    /// What an effect that was handed over holds in memory, in bytes, while it
+    /// waits to be made visible.
+    fn bytes_of(&self, _effect: &Self::Effect) -> usize {
+        0
+    }
+
     /// All tickets up to this one are durable.
     fn durable(&self) -> Ticket {
         Ticket::default()

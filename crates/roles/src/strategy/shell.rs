@@ -80,7 +80,7 @@ fn open_emitting(setup: &Setup, emitter: &Emitter, step: impl Fn() -> LogStep) -
                     return Ok(None);
                 }
             }
-            opened => return opened.map(Some),
+            opened => return opened,
         }
     }
 }
