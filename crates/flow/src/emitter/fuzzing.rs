@@ -3,7 +3,7 @@
 //!
 //! Not here: what a finding is; a panic, a hang, or what was counted and not read.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use tapedeck_log::Record;
@@ -12,11 +12,14 @@ use super::{
     frame::{self, Draft, Found, Id},
     ring,
     spool::{Limits, SEGMENT_HEAD, Spool},
+    topics::TopicSet,
 };
 use crate::Boundaries;
 
 /// Topics that the spool is opened with.
-const FINGERPRINT: u64 = 7;
+fn topics() -> TopicSet {
+    TopicSet::new([("t", 1)])
+}
 
 /// The frame of a record.
 pub fn frame_of(record: &Record, stream: u64, sequence: u64) -> Vec<u8> {
@@ -80,7 +83,7 @@ pub fn segment(frames: &[u8]) -> Vec<u8> {
     let mut file = vec![0; SEGMENT_HEAD as usize];
     file[..8].copy_from_slice(b"tapespol");
     file[8..12].copy_from_slice(&1_u32.to_le_bytes());
-    file[16..24].copy_from_slice(&FINGERPRINT.to_le_bytes());
+    file[16..24].copy_from_slice(&topics().fingerprint.to_le_bytes());
     let crc = crc32fast::hash(&[&file[..12], &file[16..]].concat());
     file[12..16].copy_from_slice(&crc.to_le_bytes());
     file.extend_from_slice(frames);
@@ -105,7 +108,7 @@ pub fn position(segment: u64, offset: u64) -> Vec<u8> {
 /// A file cannot be read or written.
 pub fn drain_spool(home: &Path) -> io::Result<u64> {
     let limits = Limits { max_bytes: 1 << 20, segment_bytes: 512 };
-    let open = || Spool::open(home, limits, FINGERPRINT, Boundaries::default());
+    let open = || Spool::open(home, limits, Arc::new(topics()), Boundaries::default());
     let (mut spool, _) = open()?;
     let (counted, mut read) = (spool.records(), 0);
     let more = frame_of(&empty_record(), 1, 1);

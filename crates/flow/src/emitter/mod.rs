@@ -168,7 +168,7 @@ impl Emitter {
         let mut home = Home::open(dir, name)?;
         let topics = Topics::ask(log.as_ref()).map_err(|error| failed("the log's topics", &error))?;
         let limits = Limits { max_bytes: config.spool_max_bytes, segment_bytes: config.segment_bytes };
-        let opened = Spool::open(dir, limits, topics.fingerprint, boundaries.clone());
+        let opened = Spool::open(dir, limits, Arc::clone(&topics.set), boundaries.clone());
         let (mut spool, opened) = opened.map_err(|error| failed("the spool", &error))?;
         let (stats, alerts) = (EmitterStats::default(), Alerts::default());
         for file in &opened.kept {
@@ -178,7 +178,7 @@ impl Emitter {
         add(&stats.kept_files, opened.kept.len() as u64);
         add(&stats.torn, opened.torn);
         recover::take_over(&mut home, &mut spool, &opened, &stats, &alerts)?;
-        let refused = Refused::new(dir, home.start(), config.spool_max_bytes, topics.fingerprint);
+        let refused = Refused::new(dir, home.start(), config.spool_max_bytes, topics.set.fingerprint);
         let leftover = Leftover::until((!spool.is_drained()).then(|| spool.end()));
         let core = Core::new(home, spool, leftover);
         let shared = Arc::new(Shared::new(name, config, boundaries, topics, core, alerts, stats));

@@ -116,7 +116,7 @@ impl Sender {
         match self.appender.answer() {
             None => return false,
             Some(Answer::Topics(Ok(topics))) => {
-                self.shared.core().spool.set_fingerprint(topics.fingerprint);
+                self.shared.core().spool.set_topics(Arc::clone(&topics.set));
                 self.shared.topics.set(Arc::new(topics));
             }
             Some(Answer::Topics(Err(error))) => tracing::warn!(%error, "the log's topics cannot be read"),

@@ -2,9 +2,10 @@
 //!
 //! Not here: how it came to be left.
 
-use std::{fs, os::unix::fs::FileExt, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::FileExt, path::PathBuf, sync::Arc, time::Duration};
 
 use tapedeck_flow::{Stop, emitter::Leftovers};
+use tapedeck_log::Log as _;
 
 use crate::{
     faulty::Mood,
@@ -24,7 +25,8 @@ fn leave(stage: &Stage, range: std::ops::Range<u64>) {
 fn files(stage: &Stage, folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(stage.dir().join(folder)).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| !path.ends_with("position"));
+    let is_beside = |name: &str| name == "position" || name.starts_with("topics-");
+    files.retain(|path| !is_beside(path.file_name().unwrap().to_str().unwrap()));
     files.sort();
     files
 }
@@ -85,11 +87,25 @@ fn it_is_sent_when_the_log_comes_back_while_somebody_waits() {
 }
 
 #[test]
-fn a_spool_of_other_topics_is_kept_and_reported() {
+fn a_spool_from_before_a_topic_was_added_is_sent() {
     let stage = Stage::new(Mood::Well);
     leave(&stage, 0..1_000);
+    stage.real.create_topics(&[topic("another")]).unwrap();
+    let emitter = stage.emitter();
+    emitter.send_leftovers(&mut |_| true, &Stop::new()).unwrap();
+    assert_eq!(get(&emitter.stats().kept_files), 0);
+    assert_eq!(stage.values(), numbers(0..1_000));
+}
+
+#[test]
+fn a_spool_of_other_topics_is_kept_and_reported() {
+    let mut stage = Stage::new(Mood::Well);
+    stage.real.create_topics(&[topic("another")]).unwrap();
+    leave(&stage, 0..1_000);
     let before = files(&stage, "spool").len() as u64;
-    tapedeck_log::Log::create_topics(stage.real.as_ref(), &[topic("another")]).unwrap();
+    // The log is a new one, which has not all of the topics.
+    let fresh = Stage::new(Mood::Well);
+    (stage.real, stage.log) = (Arc::clone(&fresh.real), Arc::clone(&fresh.log));
     let emitter = stage.emitter();
     assert_eq!(get(&emitter.stats().kept_files), before);
     assert_eq!(files(&stage, "kept").len() as u64, before);

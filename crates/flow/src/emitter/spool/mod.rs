@@ -11,6 +11,7 @@ mod position;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod topics_file;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 pub(super) use self::{
@@ -29,7 +31,7 @@ use self::{
     position::PositionFile,
     segment::{Frames, Piece},
 };
-use super::frame::Head;
+use super::{frame::Head, topics::TopicSet};
 use crate::{Boundaries, Boundary};
 
 /// How large the spool and its files may grow, in bytes.
@@ -76,7 +78,7 @@ pub(super) struct Spool {
     dir: PathBuf,
     kept: PathBuf,
     limits: Limits,
-    fingerprint: u64,
+    topics: Arc<TopicSet>,
     boundaries: Boundaries,
     /// Segments and their lengths.
     segments: BTreeMap<u64, u64>,
@@ -144,11 +146,11 @@ impl Spool {
     }
 
     /// New segments are of these topics.
-    pub(super) fn set_fingerprint(&mut self, fingerprint: u64) {
-        if self.fingerprint != fingerprint {
-            self.fingerprint = fingerprint;
+    pub(super) fn set_topics(&mut self, topics: Arc<TopicSet>) {
+        if self.topics.fingerprint != topics.fingerprint {
             self.tail = None;
         }
+        self.topics = topics;
     }
 
     /// A place to which [`Spool::go_back`] can return.
@@ -344,7 +346,8 @@ impl Spool {
             self.sync()?;
         }
         let number = self.next;
-        let file = segment::create(&self.path(number), self.fingerprint)?;
+        topics_file::write(&self.dir, &self.topics)?;
+        let file = segment::create(&self.path(number), self.topics.fingerprint)?;
         self.next += 1;
         if self.segments.is_empty() {
             self.acked = Position { segment: number, offset: segment::HEAD };

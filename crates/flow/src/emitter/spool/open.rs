@@ -4,19 +4,21 @@
 //! Not here: what is done with it afterwards.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
     Limits, Spool, path_of,
     position::{Position, PositionFile},
     segment::{self, Frames, Kind, Piece},
+    topics_file,
 };
-use crate::Boundaries;
+use crate::{Boundaries, emitter::topics::TopicSet};
 
 /// What was found when a spool was opened.
 #[derive(Debug, Default)]
@@ -38,7 +40,7 @@ impl Spool {
     pub(in crate::emitter) fn open(
         home: &Path,
         limits: Limits,
-        fingerprint: u64,
+        topics: Arc<TopicSet>,
         boundaries: Boundaries,
     ) -> io::Result<(Self, Opened)> {
         let (dir, kept) = (home.join("spool"), home.join("kept"));
@@ -52,7 +54,7 @@ impl Spool {
             dir,
             kept,
             limits,
-            fingerprint,
+            topics,
             boundaries,
             segments: BTreeMap::new(),
             tail: None,
@@ -66,11 +68,14 @@ impl Spool {
             torn: 0,
         };
         let mut opened = Opened::default();
+        let mut needed = BTreeSet::new();
         for number in numbers {
-            spool.take(number, &mut opened)?;
+            needed.extend(spool.take(number, &mut opened)?);
         }
+        topics_file::remove_all_but(&spool.dir, &needed)?;
+        spool.clamp_acked(&mut opened);
         spool.look_through(&mut opened)?;
-        spool.acked = spool.settle(acked);
+        spool.acked = spool.settle(spool.acked);
         if spool.segments.is_empty() {
             spool.acked = Position { segment: next, offset: segment::HEAD };
         }
@@ -78,27 +83,49 @@ impl Spool {
         Ok((spool, opened))
     }
 
-    /// Takes a segment among those to send, or sets it aside.
-    fn take(&mut self, number: u64, opened: &mut Opened) -> io::Result<()> {
+    /// Takes a segment among those to send, and says the fingerprint of its topics;
+    /// or sets it aside.
+    fn take(&mut self, number: u64, opened: &mut Opened) -> io::Result<Option<u64>> {
         let path = self.path(number);
         let file = File::open(&path)?;
-        let why = match segment::kind(&file, self.fingerprint)? {
-            Kind::Ours if number < self.acked.segment => return fs::remove_file(path),
-            Kind::Ours => {
+        let why = match segment::kind(&file)? {
+            // All of it was sent, of whatever topics it was.
+            Kind::Segment(_) if number < self.acked.segment => return fs::remove_file(path).map(|()| None),
+            Kind::Segment(fingerprint) if self.is_of_our_topics(fingerprint)? => {
                 self.segments.insert(number, file.metadata()?.len());
-                return Ok(());
+                return Ok(Some(fingerprint));
             }
+            Kind::Segment(_) => "other-topics",
             Kind::Unfinished => {
                 opened.torn += 1;
-                return fs::remove_file(path);
+                return fs::remove_file(path).map(|()| None);
             }
             Kind::OtherVersion => "other-version",
-            Kind::OtherTopics => "other-topics",
         };
         let to = free_path(&self.kept, &format!("{number:08}.{why}"))?;
         fs::rename(&path, &to)?;
         opened.kept.push(to.display().to_string());
-        Ok(())
+        Ok(None)
+    }
+
+    /// Whether all topics of a segment are there still, each with as many
+    /// partitions; those that were added since do no harm.
+    fn is_of_our_topics(&self, fingerprint: u64) -> io::Result<bool> {
+        let is_same = fingerprint == self.topics.fingerprint;
+        let older = || topics_file::read(&self.dir, fingerprint);
+        Ok(is_same || older()?.is_some_and(|older| self.topics.has_all_of(&older)))
+    }
+
+    /// The log has no more of a segment than there is of it: one that was cut off
+    /// behind our back ends sooner than what was acknowledged.
+    fn clamp_acked(&mut self, opened: &mut Opened) {
+        if let Some(len) = self.segments.get(&self.acked.segment)
+            && self.acked.offset > *len
+        {
+            tracing::error!(segment = self.acked.segment, "a file of the spool is shorter than what was sent of it");
+            self.acked.offset = *len;
+            opened.torn += 1;
+        }
     }
 
     /// Counts what is to be sent, and cuts off an end that was not finished.
@@ -193,7 +220,8 @@ mod tests {
             fs::write(dir.join(file), "somebody else's").unwrap();
         }
         let limits = Limits { max_bytes: 1 << 20, segment_bytes: 1 << 10 };
-        let (mut spool, opened) = Spool::open(home.path(), limits, 7, Boundaries::default()).unwrap();
+        let topics = Arc::new(TopicSet::new([("t", 1)]));
+        let (mut spool, opened) = Spool::open(home.path(), limits, topics, Boundaries::default()).unwrap();
         assert_eq!(opened.kept, Vec::<String>::new());
         spool.write(&[0; 64], 1).unwrap();
         spool

@@ -32,14 +32,12 @@ const WINDOW: usize = 1 << 20;
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A segment that can be sent.
-    Ours,
+    /// A segment, of topics with this fingerprint.
+    Segment(u64),
     /// Its head was not finished; there is nothing behind it.
     Unfinished,
     /// No segment, or of a version that this program does not read.
     OtherVersion,
-    /// A segment of other topics.
-    OtherTopics,
 }
 
 /// Makes a segment; it must not be there.
@@ -66,7 +64,7 @@ pub(in crate::emitter) fn create(path: &Path, fingerprint: u64) -> io::Result<Fi
 ///
 /// # Errors
 /// It cannot be read.
-pub(super) fn kind(file: &File, fingerprint: u64) -> io::Result<Kind> {
+pub(super) fn kind(file: &File) -> io::Result<Kind> {
     let len = file.metadata()?.len();
     let mut head = [0; HEAD as usize];
     if len >= HEAD {
@@ -75,8 +73,7 @@ pub(super) fn kind(file: &File, fingerprint: u64) -> io::Result<Kind> {
     let whole = u64_at(&head, 0) == MAGIC && u32_at(&head, 12) == head_crc(&head);
     Ok(match whole {
         false if len <= HEAD => Kind::Unfinished,
-        true if u32_at(&head, 8) == VERSION && u64_at(&head, 16) == fingerprint => Kind::Ours,
-        true if u32_at(&head, 8) == VERSION => Kind::OtherTopics,
+        true if u32_at(&head, 8) == VERSION => Kind::Segment(u64_at(&head, 16)),
         _ => Kind::OtherVersion,
     })
 }

@@ -25,7 +25,15 @@ fn frame(sequence: u64) -> Vec<u8> {
 }
 
 fn open(home: &Path) -> (Spool, Opened) {
-    Spool::open(home, LIMITS, 7, Boundaries::default()).unwrap()
+    open_with(home, &[("t", 1)])
+}
+
+fn topics(topics: &[(&str, u32)]) -> Arc<TopicSet> {
+    Arc::new(TopicSet::new(topics.iter().copied()))
+}
+
+fn open_with(home: &Path, of: &[(&str, u32)]) -> (Spool, Opened) {
+    Spool::open(home, LIMITS, topics(of), Boundaries::default()).unwrap()
 }
 
 fn write(spool: &mut Spool, from: u64, count: u64) -> Result<(), Refused> {
@@ -292,4 +300,92 @@ fn a_segment_that_can_neither_be_written_nor_cut_makes_what_it_held_unsafe() {
     let good = std::mem::replace(&mut spool.tail.as_mut().unwrap().1, read_only);
     assert!(matches!(write(&mut spool, 3, 1), Err(Refused::Disk(_))));
     expect_no_trust(spool, good, &mark, 1, home.path());
+}
+
+fn topics_files(home: &Path) -> usize {
+    let entries = fs::read_dir(home.join("spool")).unwrap().map(|entry| entry.unwrap().file_name());
+    entries.filter(|name| name.to_str().unwrap().starts_with("topics-")).count()
+}
+
+#[test]
+fn segments_from_before_topics_were_added_are_sent_in_order_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(home.path());
+    write(&mut spool, 1, 3).unwrap();
+    spool.set_topics(topics(&[("a", 2), ("t", 1)]));
+    write(&mut spool, 4, 3).unwrap();
+    drop(spool);
+    assert_eq!(topics_files(home.path()), 2);
+    let (mut spool, opened) = open_with(home.path(), &[("b", 1), ("t", 1), ("a", 2)]);
+    assert_eq!((opened.kept.len(), read_all(&mut spool)), (0, (1..=6).collect()));
+    let end = spool.end();
+    spool.acknowledge(end, 6);
+    drop(spool);
+    open(home.path());
+    assert_eq!(topics_files(home.path()), 0, "no segment needs them");
+}
+
+#[test]
+fn segments_of_a_topic_that_is_gone_or_has_other_partitions_are_set_aside() {
+    for now in [&[("t", 1)][..], &[("t", 1), ("a", 3)]] {
+        let home = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open_with(home.path(), &[("t", 1), ("a", 2)]);
+        write(&mut spool, 1, 3).unwrap();
+        drop(spool);
+        let (spool, opened) = open_with(home.path(), now);
+        assert_eq!((opened.kept.len(), spool.records(), topics_files(home.path())), (1, 0, 0), "{now:?}");
+    }
+}
+
+#[test]
+fn segments_of_other_topics_whose_list_is_gone_or_damaged_are_set_aside() {
+    for damage in [None, Some("t/1\nu/1\n")] {
+        let home = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(home.path());
+        write(&mut spool, 1, 3).unwrap();
+        let path = home.path().join(format!("spool/topics-{:016x}", spool.topics.fingerprint));
+        drop(spool);
+        match damage {
+            None => fs::remove_file(path).unwrap(),
+            Some(text) => fs::write(path, text).unwrap(),
+        }
+        let (_, opened) = open_with(home.path(), &[("t", 1), ("u", 1)]);
+        assert_eq!(opened.kept.len(), 1, "{damage:?}");
+    }
+}
+
+#[test]
+fn a_segment_of_other_topics_that_was_sent_is_not_set_aside() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open_with(home.path(), &[("a", 1)]);
+    write(&mut spool, 1, 3).unwrap();
+    let first = segments(home.path()).remove(0);
+    let bytes = fs::read(&first).unwrap();
+    let end = spool.end();
+    spool.acknowledge(end, 3);
+    drop(spool);
+    assert!(!first.exists());
+    // A kill came between the position and the file.
+    fs::write(&first, bytes).unwrap();
+    let (spool, opened) = open(home.path());
+    assert_eq!((opened.kept, spool.records(), first.exists()), (Vec::new(), 0, false));
+}
+
+#[test]
+fn a_segment_that_is_shorter_than_what_was_sent_of_it_is_drained() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut spool, _) = open(home.path());
+    write(&mut spool, 1, 8).unwrap();
+    let (read_now, end) = read(&mut spool, 5);
+    spool.acknowledge(end, read_now.len() as u64);
+    drop(spool);
+    let file = OpenOptions::new().write(true).open(&segments(home.path())[0]).unwrap();
+    file.set_len(segment::HEAD + frame(1).len() as u64).unwrap();
+    let (mut spool, opened) = open(home.path());
+    assert_eq!((spool.records(), spool.is_drained(), spool.is_read(), opened.torn), (0, true, true, 1));
+    write(&mut spool, 9, 2).unwrap();
+    assert_eq!(read_all(&mut spool), [9, 10]);
+    let end = spool.end();
+    spool.acknowledge(end, 2);
+    assert!(spool.is_drained());
 }
