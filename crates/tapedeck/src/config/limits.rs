@@ -2,6 +2,8 @@
 //!
 //! Not here: what is wrong within a role's own section.
 
+use std::path::Path;
+
 use tapedeck_flow::{config::DeliveryConfig, emitter::EmitterConfig};
 
 use super::LogConfig;
@@ -19,14 +21,23 @@ pub(super) fn check(log: &LogConfig, delivery: &DeliveryConfig, emitter: &Emitte
             wrong.push(text);
         }
     };
-    must(delivery.batch_max_records > 0, "delivery.batch_max_records must be at least 1".into());
-    must(emitter.batch_max_records > 0, "emitter.batch_max_records must be at least 1".into());
-    must(emitter.batch_max_bytes > 0, "emitter.batch_max_bytes must be at least 1".into());
+    for (key, value, least, most, why) in ranges(log, delivery, emitter) {
+        must(
+            (least..=most).contains(&value),
+            format!("{key} is {value}: it must be between {least} and {most}, since {why}"),
+        );
+    }
     must(
-        emitter.send_timeout_ms > 0,
-        "emitter.send_timeout_ms must be at least 1: a send that may take no time never works".into(),
+        emitter.ring_dir == "auto" || Path::new(&emitter.ring_dir).is_absolute(),
+        format!("emitter.ring_dir is `{}`: it must be `auto` or an absolute path", emitter.ring_dir),
     );
-    must(emitter.breaker_failures > 0, "emitter.breaker_failures must be at least 1".into());
+    must(
+        delivery.record_retry_first_ms <= delivery.record_retry_longest_ms,
+        format!(
+            "delivery.record_retry_first_ms is {}: the first wait cannot be longer than delivery.record_retry_longest_ms = {}",
+            delivery.record_retry_first_ms, delivery.record_retry_longest_ms
+        ),
+    );
     must(
         emitter.ring_bytes >= 2 * record,
         format!(
@@ -60,6 +71,36 @@ pub(super) fn check(log: &LogConfig, delivery: &DeliveryConfig, emitter: &Emitte
     wrong
 }
 
+type Range = (&'static str, u64, u64, u64, &'static str);
+
+/// Key, value, the least and the most that works, and why.
+fn ranges(log: &LogConfig, delivery: &DeliveryConfig, emitter: &EmitterConfig) -> [Range; 15] {
+    const ANY: u64 = u64::MAX;
+    [
+        ("log.max_record_bytes", log.max_record_bytes as u64, 4_096, 64 << 20, "an event with its headers must fit"),
+        ("log.session_timeout_ms", log.session_timeout_ms, 1_000, 3_600_000, "a seat is kept between two batches"),
+        ("delivery.batch_max_records", delivery.batch_max_records as u64, 1, ANY, "a batch holds something"),
+        ("delivery.batch_max_bytes", delivery.batch_max_bytes as u64, 1, ANY, "a batch holds something"),
+        ("delivery.batch_max_age_ms", delivery.batch_max_age_ms, 0, 10_000, "a record waits so long for company"),
+        ("delivery.drain_timeout_ms", delivery.drain_timeout_ms, 0, 10_000, "SIGTERM ends the process within 10 s"),
+        ("delivery.record_tries", u64::from(delivery.record_tries), 1, 100, "the partition is held meanwhile"),
+        (
+            "delivery.record_retry_longest_ms",
+            delivery.record_retry_longest_ms,
+            0,
+            60_000,
+            "the partition is held meanwhile",
+        ),
+        ("emitter.batch_max_records", emitter.batch_max_records as u64, 1, ANY, "a batch holds something"),
+        ("emitter.batch_max_bytes", emitter.batch_max_bytes as u64, 1, ANY, "a batch holds something"),
+        ("emitter.linger_ms", emitter.linger_ms, 0, 1_000, "what was emitted waits so long before it is sent"),
+        ("emitter.send_timeout_ms", emitter.send_timeout_ms, 1, 600_000, "a send takes some time, and must end"),
+        ("emitter.breaker_failures", u64::from(emitter.breaker_failures), 1, 1_000, "a failure opens the breaker"),
+        ("emitter.breaker_open_ms", emitter.breaker_open_ms, 1, 3_600_000, "a log that is back is found by a probe"),
+        ("emitter.spool_max_bytes", emitter.spool_max_bytes, 1 << 20, ANY, "it takes what the log does not"),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +128,10 @@ mod tests {
     fn sizes_that_cannot_hold_what_they_must_are_named_with_their_reason() {
         assert!(wrong(|emitter, _| emitter.ring_bytes = 1 << 20).starts_with("emitter.ring_bytes is 1048576"));
         assert!(wrong(|emitter, _| emitter.segment_bytes = 1 << 10).starts_with("emitter.segment_bytes is 1024"));
+        assert!(wrong(|emitter, _| emitter.linger_ms = 60_000).starts_with("emitter.linger_ms is 60000"));
+        assert!(wrong(|emitter, _| emitter.ring_dir.clear()).starts_with("emitter.ring_dir is ``"));
+        assert!(wrong(|_, delivery| delivery.batch_max_bytes = 0).starts_with("delivery.batch_max_bytes is 0"));
+        assert!(wrong(|_, delivery| delivery.record_retry_first_ms = 5_000).contains("cannot be longer"));
         assert!(wrong(|emitter, _| emitter.spool_max_bytes = 1 << 20).contains("cannot be larger than the spool"));
         assert!(wrong(|_, delivery| delivery.dedupe_window = 1_000).starts_with("delivery.dedupe_window is 1000"));
         assert!(wrong(|emitter, _| emitter.breaker_failures = 0).starts_with("emitter.breaker_failures"));
