@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     },
     thread::{JoinHandle, Thread},
 };
@@ -30,6 +30,8 @@ pub(super) enum Answer {
     Append(Batch, Result<Vec<Placement>, LogError>),
     /// To the question which topics there are.
     Topics(Result<Topics, LogError>),
+    /// Nothing, and it never will: the thread is gone.
+    Ended,
 }
 
 /// The sender's side of it.
@@ -52,12 +54,10 @@ impl Appender {
             for job in queue {
                 let said = match job {
                     Job::Append(batch) => {
-                        let call = AssertUnwindSafe(|| log.append_kept(&batch.records));
-                        let panicked = |_| Err(LogError::Fatal("the log panicked".into()));
-                        let result = catch_unwind(call).unwrap_or_else(panicked);
+                        let result = call(|| log.append_kept(&batch.records));
                         Answer::Append(batch, result)
                     }
-                    Job::Topics => Answer::Topics(Topics::ask(log.as_ref())),
+                    Job::Topics => Answer::Topics(call(|| Topics::ask(log.as_ref()))),
                 };
                 if answer.send(said).is_err() {
                     return;
@@ -86,7 +86,11 @@ impl Appender {
 
     /// What the log said, where it did.
     pub(super) fn answer(&mut self) -> Option<Answer> {
-        let answer = self.answers.try_recv().ok()?;
+        let answer = match self.answers.try_recv() {
+            Ok(answer) => answer,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Answer::Ended,
+        };
         self.out = false;
         Some(answer)
     }
@@ -106,5 +110,24 @@ impl Appender {
             // Where the thread is gone, the next look for an answer says so.
             let _ = jobs.try_send(job);
         }
+    }
+}
+
+/// Asks the log; a panic there is an error of it.
+fn call<T>(ask: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| Err(LogError::Fatal("the log panicked".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_gone_is_an_answer() {
+        let (jobs, (_, answers)) = (sync_channel(QUEUE).0, sync_channel(QUEUE));
+        let mut appender = Appender { jobs: Some(jobs), answers, thread: None, out: false };
+        appender.ask_topics();
+        assert!(matches!(appender.answer(), Some(Answer::Ended)));
+        assert!(!appender.is_out());
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct Sender {
     spool_log: Seldom,
     refused_log: Seldom,
     read_log: Seldom,
+    /// The thread that calls the log is gone.
+    is_cut_off: bool,
 }
 
 impl Sender {
@@ -87,6 +89,7 @@ impl Sender {
             spool_log: Seldom::default(),
             refused_log: Seldom::default(),
             read_log: Seldom::default(),
+            is_cut_off: false,
         }
     }
 
@@ -95,6 +98,11 @@ impl Sender {
         loop {
             let now = Instant::now();
             let answered = self.take_answer(now);
+            if self.is_cut_off {
+                // Rings and spool stay as they are, as after a kill: a producer may be in the middle of an `emit()`.
+                tracing::error!(emitter = self.shared.name, "the log cannot be called any more: start again");
+                return self.shared.refuse_all();
+            }
             self.look_at_the_time(now);
             self.keep_rings_low(now);
             let sent = self.send(now);
@@ -115,11 +123,16 @@ impl Sender {
     fn take_answer(&mut self, now: Instant) -> bool {
         match self.appender.answer() {
             None => return false,
+            Some(Answer::Ended) => self.is_cut_off = true,
             Some(Answer::Topics(Ok(topics))) => {
+                self.timeout_at = None;
                 self.shared.core().spool.set_topics(Arc::clone(&topics.set));
                 self.shared.topics.set(Arc::new(topics));
             }
-            Some(Answer::Topics(Err(error))) => tracing::warn!(%error, "the log's topics cannot be read"),
+            Some(Answer::Topics(Err(error))) => {
+                self.timeout_at = None;
+                tracing::warn!(%error, "the log's topics cannot be read");
+            }
             Some(Answer::Append(batch, result)) => {
                 self.timeout_at = None;
                 match result {
@@ -257,6 +270,7 @@ impl Sender {
         }
         if self.shared.take_topics_wanted() && self.topics_asked.is_none_or(|asked| now >= asked + TOPICS_EVERY) {
             self.topics_asked = Some(now);
+            self.timeout_at = Some(now + self.shared.config.send_timeout());
             self.appender.ask_topics();
             return true;
         }

@@ -29,6 +29,8 @@ pub(crate) enum Mood {
     Picky,
     /// Writes, and takes so many milliseconds longer.
     Slow(u64),
+    /// Panics when it is asked for its topics; writes as the real one does.
+    Panicking,
 }
 
 pub(crate) struct Faulty {
@@ -54,7 +56,7 @@ impl Faulty {
         self.changed.notify_all();
     }
 
-    /// How often it was asked to write.
+    /// How often it was asked to write, or panicked.
     pub(crate) fn calls(&self) -> u64 {
         self.lock().calls
     }
@@ -70,7 +72,7 @@ impl Faulty {
 
     fn write(&self, records: &[Record], mood: Mood) -> Result<Vec<Placement>> {
         match mood {
-            Mood::Well => self.inner.append_kept(records),
+            Mood::Well | Mood::Panicking => self.inner.append_kept(records),
             Mood::Down => Err(LogError::Transient("down".into())),
             Mood::Hanging => {
                 drop(self.changed.wait_while(self.lock(), |state| state.mood == mood).unwrap());
@@ -109,6 +111,14 @@ impl Log for Faulty {
     }
 
     fn topics(&self) -> Result<Vec<TopicInfo>> {
+        let mut state = self.lock();
+        if state.mood == Mood::Panicking {
+            state.calls += 1;
+            drop(state);
+            self.changed.notify_all();
+            panic!("a log that panics");
+        }
+        drop(state);
         self.inner.topics()
     }
 

@@ -169,3 +169,18 @@ fn a_slow_log_is_caught_up_by_way_of_the_spool() {
     assert!(producer.wait_durable(last, LONG));
     assert_eq!(stage.values(), numbers(0..4_001));
 }
+
+#[test]
+fn a_log_that_panics_over_its_topics_is_written_to_all_the_same() {
+    let stage = Stage::new(Mood::Well);
+    let emitter = stage.emitter();
+    let mut producer = emitter.producer().unwrap();
+    let calls = stage.log.calls();
+    stage.log.set(Mood::Panicking);
+    let elsewhere = tapedeck_log::Record { topic: "unknown".into(), ..record("x") };
+    assert!(matches!(producer.emit_record(&elsewhere), Err(EmitError::UnknownTopic(_))));
+    stage.log.wait_calls(calls + 1);
+    let last = emit(&mut producer, 0..10);
+    assert!(producer.wait_durable(last, LONG));
+    assert_eq!(stage.values(), numbers(0..10));
+}
