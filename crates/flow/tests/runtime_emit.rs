@@ -35,21 +35,22 @@ fn until(mut done: impl FnMut() -> bool) {
 struct Desk {
     tape: Tape,
     slow: Arc<AtomicBool>,
+    down: Arc<AtomicBool>,
     dir: tempfile::TempDir,
 }
 
 impl Desk {
     fn new() -> Self {
-        Self { tape: Tape::new(), slow: Arc::default(), dir: tempfile::tempdir().unwrap() }
+        Self { tape: Tape::new(), slow: Arc::default(), down: Arc::default(), dir: tempfile::tempdir().unwrap() }
     }
 
     fn emitter(&self) -> Emitter {
-        let slow = Arc::clone(&self.slow);
+        let (slow, down) = (Arc::clone(&self.slow), Arc::clone(&self.down));
         let log = Faulty::around(Arc::clone(&self.tape.log) as Arc<dyn Log>, move |records| {
             while slow.load(SeqCst) && records.iter().any(|record| &*record.topic == OUTPUT) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            false
+            down.load(SeqCst) && records.iter().any(|record| &*record.topic == OUTPUT)
         });
         let config = EmitterConfig { ring_bytes: 1 << 20, ..EmitterConfig::default() };
         Emitter::open(log, self.dir.path(), "counter", &config, Boundaries::default()).unwrap()
@@ -157,7 +158,7 @@ fn no_more_waits_than_readers_know_duplicates_by() {
 #[test]
 fn a_stop_while_leftovers_wait_for_the_log_lets_none_of_them_go_unjudged() {
     let desk = Desk::new();
-    desk.slow.store(true, SeqCst);
+    desk.down.store(true, SeqCst);
     let first = desk.emitter();
     let mut producer = first.producer().unwrap();
     for id in ["a", "b"] {
@@ -175,7 +176,7 @@ fn a_stop_while_leftovers_wait_for_the_log_lets_none_of_them_go_unjudged() {
     let (second, stop) = (desk.emitter(), Stop::new());
     stop.request();
     assert!(desk.step_unless(&second, &stop).is_none());
-    desk.slow.store(false, SeqCst);
+    desk.down.store(false, SeqCst);
     assert_eq!(second.close(Duration::from_secs(1)).remaining, 2, "they wait for a start that judges them");
     let third = desk.emitter();
     drop(desk.step(&third));

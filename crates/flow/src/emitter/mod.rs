@@ -177,6 +177,14 @@ impl Emitter {
         }
         add(&stats.kept_files, opened.kept.len() as u64);
         add(&stats.torn, opened.torn);
+        if opened.torn > 0 {
+            tracing::warn!(
+                emitter = name,
+                ends = opened.torn,
+                "the spool ends in the middle of a record, as after a kill in the middle of a write: that record was not \
+                 accepted. Where somebody shortened a file by hand, what was cut off is lost"
+            );
+        }
         recover::take_over(&mut home, &mut spool, &opened, &stats, &alerts)?;
         let refused = Refused::new(dir, home.start(), config.spool_max_bytes, topics.set.fingerprint);
         let leftover = Leftover::until((!spool.is_drained()).then(|| spool.end()));
