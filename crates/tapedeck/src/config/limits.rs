@@ -2,8 +2,6 @@
 //!
 //! Not here: what is wrong within a role's own section.
 
-use std::path::Path;
-
 use tapedeck_flow::{config::DeliveryConfig, emitter::EmitterConfig};
 
 use super::LogConfig;
@@ -27,10 +25,7 @@ pub(super) fn check(log: &LogConfig, delivery: &DeliveryConfig, emitter: &Emitte
             format!("{key} is {value}: it must be between {least} and {most}, since {why}"),
         );
     }
-    must(
-        emitter.ring_dir == "auto" || Path::new(&emitter.ring_dir).is_absolute(),
-        format!("emitter.ring_dir is `{}`: it must be `auto` or an absolute path", emitter.ring_dir),
-    );
+    must(!emitter.ring_dir.is_empty(), "emitter.ring_dir is empty: it must be `auto` or the path of a folder".into());
     must(
         delivery.record_retry_first_ms <= delivery.record_retry_longest_ms,
         format!(
@@ -129,7 +124,7 @@ mod tests {
         assert!(wrong(|emitter, _| emitter.ring_bytes = 1 << 20).starts_with("emitter.ring_bytes is 1048576"));
         assert!(wrong(|emitter, _| emitter.segment_bytes = 1 << 10).starts_with("emitter.segment_bytes is 1024"));
         assert!(wrong(|emitter, _| emitter.linger_ms = 60_000).starts_with("emitter.linger_ms is 60000"));
-        assert!(wrong(|emitter, _| emitter.ring_dir.clear()).starts_with("emitter.ring_dir is ``"));
+        assert!(wrong(|emitter, _| emitter.ring_dir.clear()).starts_with("emitter.ring_dir is empty"));
         assert!(wrong(|_, delivery| delivery.batch_max_bytes = 0).starts_with("delivery.batch_max_bytes is 0"));
         assert!(wrong(|_, delivery| delivery.record_retry_first_ms = 5_000).contains("cannot be longer"));
         assert!(wrong(|emitter, _| emitter.spool_max_bytes = 1 << 20).contains("cannot be larger than the spool"));
