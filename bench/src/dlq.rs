@@ -39,7 +39,7 @@ const LARGE_EVERY: u64 = 10;
 const PER_S: u64 = 2_000;
 const EVERY: Duration = Duration::from_millis(5);
 /// Far longer than any of these runs takes.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn run(dir: &Path, seconds: u64) -> anyhow::Result<()> {
     // Panics are what is measured here; each would print a page.
@@ -124,7 +124,8 @@ impl Bench {
             let (seen, letters) = (self.visible.count(), self.gauges.dead_letters.load(Relaxed));
             anyhow::ensure!(
                 !ended && began.elapsed() < PATIENCE,
-                "{seen} of {good} visible, {letters} of {bad} dead letters, {:?}",
+                "{seen} of {good} visible, {letters} of {bad} dead letters, {} duplicates, {:?}",
+                self.gauges.duplicates.load(Relaxed),
                 self.gauges.phase()
             );
             thread::sleep(Duration::from_millis(1));
@@ -213,7 +214,8 @@ fn record(n: u64, percent: u64) -> Result<Record, Failure> {
     }
     let id = report.event_id.clone();
     let key = report.account.clone();
-    let mut record = Outbound::first(TOPIC, id, Event::ExecutionReport(Box::new(report))).into_record("bench")?;
+    let mut record =
+        Outbound::first(TOPIC, id.clone(), Event::ExecutionReport(Box::new(report))).into_record("bench")?;
     record.key = Some(Bytes::from(key));
     let body = record.value.take().unwrap_or_default();
     record.value = Some(match way {
@@ -225,8 +227,8 @@ fn record(n: u64, percent: u64) -> Result<Record, Failure> {
         _ => body,
     });
     if way == 2 {
-        let schema = (headers::CE_DATASCHEMA, "tapedeck:execution_report/9.0");
-        record.headers = Headers::build([(headers::CE_ID, "bad"), schema].map(|(name, text)| (name, text.to_owned())));
+        let schema = (headers::CE_DATASCHEMA, "tapedeck:execution_report/9.0".to_owned());
+        record.headers = Headers::build([(headers::CE_ID, id.0), schema]);
     }
     Ok(record)
 }

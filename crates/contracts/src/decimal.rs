@@ -13,8 +13,7 @@ use std::{collections::BTreeMap, fmt, ops::Deref};
 
 use rust_decimal::Decimal;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeStruct};
 
 /// At most this many significant digits are taken from outside, so that a
 /// price times a quantity still fits the 28 digits of a `Decimal`.
@@ -402,8 +401,10 @@ pub fn wide_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<S
 /// # Errors
 /// Those of the serializer.
 pub fn as_number<S: Serializer>(value: &Dec, serializer: S) -> Result<S::Ok, S::Error> {
-    let raw = RawValue::from_string(value.to_string()).map_err(serde::ser::Error::custom)?;
-    raw.serialize(serializer)
+    // As `RawValue` does it, which would parse the text again.
+    let mut raw = serializer.serialize_struct(RAW, 1)?;
+    raw.serialize_field(RAW, Written::new(value.0).as_str())?;
+    raw.end()
 }
 
 fn as_text<S: Serializer>(value: &Decimal, serializer: S) -> Result<S::Ok, S::Error> {

@@ -30,6 +30,10 @@ pub(super) const HEAD: usize = 4_096;
 /// since each is written by another thread.
 pub(super) const PUBLISHED_AT: usize = 128;
 pub(super) const RELEASED_AT: usize = 256;
+/// So much is asked for ahead: a decision, and no more than a core can wait for.
+const WARMED: usize = 1_536;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// The smallest page there is.
 const PAGE: usize = 4_096;
 
@@ -121,6 +125,16 @@ impl Writer {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
     }
 
+    /// Asks for the memory behind a position, which the next frame goes to: a ring
+    /// is larger than the caches, and fetching it is a fifth of an `emit()`.
+    pub(super) fn warm(&self, at: u64, len: usize) {
+        let offset = (at % self.map.capacity) as usize;
+        let len = len.min(WARMED).min(self.map.capacity as usize - offset);
+        for line in (0..len).step_by(LINE) {
+            prefetch(self.map.place(at + line as u64, 1));
+        }
+    }
+
     /// Hands over all up to a position.
     pub(super) fn publish(&mut self, to: u64) {
         assert!(to >= self.published && to <= self.released + self.map.capacity, "a position only grows");
@@ -128,6 +142,17 @@ impl Writer {
         self.map.position(PUBLISHED_AT).store(to, Ordering::Release);
     }
 }
+
+/// Asks for the cache line of a byte that will be written; a hint alone.
+#[cfg(target_arch = "x86_64")]
+fn prefetch(place: *const u8) {
+    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+    // SAFETY: it touches no memory that the program can see, and never faults.
+    unsafe { _mm_prefetch::<_MM_HINT_ET0>(place.cast()) };
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch(_: *const u8) {}
 
 impl Reader {
     /// Bytes that can be filled.

@@ -84,6 +84,7 @@ impl RingWriter {
         }
         self.0.put(begin + skipped, frame);
         self.0.publish(begin + skipped + len);
+        self.0.warm(begin + skipped + len, frame.len());
         true
     }
 }
