@@ -338,7 +338,7 @@ pub(crate) enum BenchWhat {
 #[derive(Debug, Args)]
 pub(crate) struct ChaosArgs {
     /// How many times `kill -9`; 20 where neither this nor a duration is given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) kills: Option<u64>,
     /// At most so long, such as 10m
     #[arg(long, value_name = "TIME")]

@@ -56,6 +56,10 @@ pub(crate) async fn read(body: Body, limit_bytes: usize) -> Result<Bytes, Proble
 
 /// A JSON body as a type: 400 where it is not JSON, 422 where a field is wrong.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // A list would be taken for the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::field(StatusCode::UNPROCESSABLE_ENTITY, "$", "expected an object, found a list"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

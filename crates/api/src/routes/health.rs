@@ -98,8 +98,10 @@ fn waiting(name: &str, stats: &EmitterStats) -> Option<String> {
     let state = emitter::breaker(stats);
     (state != "closed").then(|| {
         let (spooled, failures) = (stats.spooled_records.load(Relaxed), stats.send_failures_in_row.load(Relaxed));
+        let ring_bytes = stats.ring_bytes.load(Relaxed);
         format!(
-            "emitter {name}: breaker {state} after {failures} sends that failed; {spooled} events wait in the spool"
+            "emitter {name}: breaker {state} after {failures} sends that failed; {spooled} events wait in the spool, \
+             {ring_bytes} bytes in rings"
         )
     })
 }

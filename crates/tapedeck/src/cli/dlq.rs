@@ -2,7 +2,7 @@
 //!
 //! Not here: what its commands do.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 
 const REPLAY_EXAMPLES: &str =
     "What is sent again goes to the group that failed; others skip it. Ctrl-C ends it between two steps, \
@@ -68,7 +68,7 @@ pub(crate) enum DlqCommand {
         #[arg(long)]
         force: bool,
         /// Why, for the audit log
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         reason: Option<String>,
     },
     /// Mark dead letters as needing nothing
@@ -77,7 +77,7 @@ pub(crate) enum DlqCommand {
         #[command(flatten)]
         what: DlqWhat,
         /// Why, for the audit log
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         reason: Option<String>,
     },
 }
@@ -86,19 +86,19 @@ pub(crate) enum DlqCommand {
 #[derive(Debug, Args)]
 pub(crate) struct DlqFilter {
     /// The topic whose records they are
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) topic: Option<String>,
     /// The group that failed, such as tapedeck.recorder
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) group: Option<String>,
     /// undecodable, invalid, handler, panic or store
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) class: Option<String>,
     /// A part of the error's text
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) error: Option<String>,
     /// The record's key
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) key: Option<String>,
     /// Failed at or after this time
     #[arg(long, value_name = "TIME")]
