@@ -37,6 +37,7 @@ pub fn record(topic: &Arc<str>, partition: u32, key: &str, value: Option<Vec<u8>
 }
 
 /// Reads a partition of a state topic to its end: the newest value of each key.
+/// The end counts what a predecessor may still be about to make visible.
 ///
 /// # Errors
 /// Those of the log; fatal for a key that is not UTF-8.
@@ -45,7 +46,7 @@ pub fn load(log: &dyn Log, topic: &Arc<str>, partition: u32) -> Result<BTreeMap<
     const LIMITS: PollLimits =
         PollLimits { max_records: 10_000, max_bytes: 8 << 20, timeout: Duration::from_millis(100) };
     let place = TopicPartition { topic: Arc::clone(topic), partition };
-    let (start, end) = log.bounds(&place)?;
+    let (start, end) = (log.bounds(&place)?.0, log.written_end(&place)?);
     let mut state = BTreeMap::new();
     let mut reader = log.reader()?;
     reader.assign(&[(place.clone(), start)])?;

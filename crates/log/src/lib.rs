@@ -139,6 +139,16 @@ pub struct PartitionInfo {
     pub bytes: u64,
 }
 
+/// How many brokers keep a partition, and how many must have a record before it
+/// is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replication {
+    /// Copies of a partition.
+    pub factor: u32,
+    /// Copies that must have a record, of those that keep up.
+    pub min_in_sync: u32,
+}
+
 /// A topic as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
@@ -146,6 +156,23 @@ pub struct TopicInfo {
     pub config: TopicConfig,
     /// Its partitions, in order.
     pub partitions: Vec<PartitionInfo>,
+    /// How it is copied; none where a log keeps no copies.
+    pub replication: Option<Replication>,
+}
+
+/// A number that a log tells of itself, for the metrics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// Its name without our prefix, with its unit: `kafka_queue_bytes`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub is_counter: bool,
+    /// One label and its value, of a bounded set: `("broker", "1")`.
+    pub label: Option<(&'static str, String)>,
+    /// The number.
+    pub value: f64,
 }
 
 /// A group as it stands.
@@ -200,6 +227,36 @@ pub trait Log: Send + Sync {
     /// The log cannot be read.
     fn topics(&self) -> Result<Vec<TopicInfo>>;
 
+    /// Gives a topic more partitions. Keys go elsewhere from then on: order by
+    /// key, state and the test for duplicates do not bear it for what is there.
+    ///
+    /// # Errors
+    /// No such topic; fatal where it has more partitions already.
+    fn add_partitions(&self, topic: &str, _partitions: u32) -> Result<()> {
+        Err(LogError::Fatal(format!("partitions of `{topic}` cannot be added through this log")))
+    }
+
+    /// Deletes topics with all that they hold.
+    ///
+    /// # Errors
+    /// No such topic; nothing is deleted then.
+    fn delete_topics(&self, topics: &[Arc<str>]) -> Result<()> {
+        Err(LogError::Fatal(format!("topics cannot be deleted through this log: {}", topics.join(", "))))
+    }
+
+    /// How topics would be copied that are made now; none where a log keeps no copies.
+    ///
+    /// # Errors
+    /// The log cannot be asked; fatal where it has not as many brokers as the config wants.
+    fn wanted_replication(&self) -> Result<Option<Replication>> {
+        Ok(None)
+    }
+
+    /// What the log tells of itself as of now; nothing where it has nothing to tell.
+    fn figures(&self) -> Vec<Figure> {
+        Vec::new()
+    }
+
     /// Writes records and returns where they lie, in the order given, once they
     /// are durable. Records of one call that go to one partition keep their
     /// order. Whether a call that fails wrote some of its records is not known.
@@ -226,6 +283,15 @@ pub trait Log: Send + Sync {
     /// # Errors
     /// No such partition, or the log cannot be read.
     fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)>;
+
+    /// The offset after the last record that was written, also where it is not to
+    /// be seen yet: a transaction may be open, or ended a moment ago.
+    ///
+    /// # Errors
+    /// Those of [`Log::bounds`].
+    fn written_end(&self, partition: &TopicPartition) -> Result<u64> {
+        Ok(self.bounds(partition)?.1)
+    }
 
     /// The first offset whose record was written at or after the time; the end
     /// where there is none.

@@ -13,9 +13,11 @@ use tapedeck_contracts::{
 
 pub mod conformance;
 pub mod error;
+pub mod postgres;
 pub mod sqlite;
 
 pub use error::{Result, StoreError};
+pub use postgres::PostgresConfig;
 pub use sqlite::{SqliteConfig, SqliteStore};
 
 /// The place in the log that a row came from.

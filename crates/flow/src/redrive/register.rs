@@ -269,7 +269,7 @@ mod tests {
             delete: true,
             compact: false,
         };
-        TopicInfo { config, partitions: vec![PartitionInfo { partition: 0, start, end, bytes: 0 }] }
+        TopicInfo { config, partitions: vec![PartitionInfo { partition: 0, start, end, bytes: 0 }], replication: None }
     }
 
     fn id(n: u64) -> LetterId {

@@ -168,6 +168,7 @@ impl Log for EmbeddedLog {
         let of = |topic: &Arc<shared::Topic>| TopicInfo {
             config: read(&topic.config).clone(),
             partitions: topic.partitions.iter().map(info).collect(),
+            replication: None,
         };
         Ok(topics.values().map(of).collect())
     }

@@ -13,8 +13,8 @@ use std::{
 use tapedeck_contracts::events::RiskMetrics;
 use tapedeck_flow::{Boundaries, Boundary};
 use tapedeck_log::{
-    GroupInfo, GroupOffset, Log, LogError, LogRecord, Member, Placement, PollLimits, Polled, Reader, Record,
-    TopicConfig, TopicInfo, TopicPartition,
+    Figure, GroupInfo, GroupOffset, Log, LogError, LogRecord, Member, Placement, PollLimits, Polled, Reader, Record,
+    Replication, TopicConfig, TopicInfo, TopicPartition,
 };
 use tapedeck_store::{
     AccountRow, AlertsQuery, Applied, Batch, FillRow, FillsQuery, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery,
@@ -188,6 +188,30 @@ impl Log for FaultyLog {
     fn bounds(&self, partition: &TopicPartition) -> tapedeck_log::Result<(u64, u64)> {
         self.faults.log(false)?;
         self.inner.bounds(partition)
+    }
+
+    fn written_end(&self, partition: &TopicPartition) -> tapedeck_log::Result<u64> {
+        self.faults.log(false)?;
+        self.inner.written_end(partition)
+    }
+
+    fn add_partitions(&self, topic: &str, partitions: u32) -> tapedeck_log::Result<()> {
+        self.faults.log(true)?;
+        self.inner.add_partitions(topic, partitions)
+    }
+
+    fn delete_topics(&self, topics: &[Arc<str>]) -> tapedeck_log::Result<()> {
+        self.faults.log(true)?;
+        self.inner.delete_topics(topics)
+    }
+
+    fn wanted_replication(&self) -> tapedeck_log::Result<Option<Replication>> {
+        self.faults.log(false)?;
+        self.inner.wanted_replication()
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        self.inner.figures()
     }
 
     fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> tapedeck_log::Result<u64> {
