@@ -251,7 +251,7 @@ impl Handler for Keeper {
 
     fn handle(&mut self, batch: &[Delivery]) -> Result<Vec<Row>, Failure> {
         for (index, delivery) in batch.iter().enumerate() {
-            match delivery.event.key() {
+            match delivery.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).unwrap_or_default() {
                 FAILS => {
                     let (place, detail) = (delivery.place().to_string(), "no such account".to_owned());
                     return Err(Failure::Unready { index, place, path: None, detail });
