@@ -13,6 +13,8 @@ use tapedeck_contracts::{
 
 pub mod conformance;
 pub mod error;
+mod merge;
+mod points;
 pub mod postgres;
 pub mod sqlite;
 

@@ -6,8 +6,8 @@
 use rusqlite::{Connection, params};
 use tapedeck_contracts::{Dec, Timestamp};
 
-use super::{codec, failure::damaged, merge, names::Names};
-use crate::{FillRow, FillsQuery, Result};
+use super::{codec, failure::damaged, names::Names, series::series};
+use crate::{FillRow, FillsQuery, Result, merge};
 
 const COLUMNS: &str = "time_us, place, fill_id, execution_number, event_id, exec_type, account, venue, symbol, side, \
      last_qty, last_px, liquidity, commission, currency, slippage_bps, realized, order_id, client_order_id, status, \
@@ -39,17 +39,21 @@ pub(super) fn fills(conn: &Connection, names: &mut Names, query: &FillsQuery) ->
         let rows = statement.query(params![from_us, before.0, before.1, codec::limit(query.limit)])?;
         return read(conn, names, rows, query.limit);
     }
-    let lists = merge::series(conn, account, symbol, venue)?;
+    let lists = series(conn, account, symbol, venue)?;
     let mut keys = conn.prepare_cached(KEYS)?;
-    let numbers = merge::newest(&lists, before, query.limit, |of, before, most| {
-        let bounds = params![of.account, of.symbol, of.venue, from_us, before.0, before.1, codec::limit(most)];
-        let keys = keys.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(keys.collect::<rusqlite::Result<_>>()?)
+    let numbers = merge::newest(lists.len(), before, query.limit, |wanted, most| {
+        let of_list = |(list, before): &(usize, (i64, i64))| {
+            let of = lists[*list];
+            let bounds = params![of.account, of.symbol, of.venue, from_us, before.0, before.1, codec::limit(most)];
+            let keys = keys.query_map(bounds, |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+            Ok(keys.collect::<rusqlite::Result<_>>()?)
+        };
+        wanted.iter().map(of_list).collect()
     })?;
     let mut by_number = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM exec_reports WHERE seq = ?1"))?;
     let mut fills = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        let mut rows = by_number.query(params![number])?;
+    for (_, number) in numbers {
+        let mut rows = by_number.query::<[i64; 1]>([number])?;
         let row = rows.next()?.ok_or_else(|| damaged("an index that has lost its row"))?;
         fills.push(fill(conn, names, row)?);
     }

@@ -25,7 +25,6 @@ mod curves;
 mod failure;
 mod fills;
 mod ids;
-mod merge;
 mod names;
 mod orders;
 mod pnl;
@@ -33,6 +32,7 @@ mod reports;
 mod retention;
 mod risk;
 mod schema;
+mod series;
 mod stats;
 mod totals;
 

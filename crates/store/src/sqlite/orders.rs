@@ -13,11 +13,11 @@ use tapedeck_contracts::{
 use super::{
     codec::{self, Id, code},
     failure::damaged,
-    merge,
     names::Names,
     reports::Series,
+    series::series,
 };
-use crate::{OrderRow, OrdersQuery, Result};
+use crate::{OrderRow, OrdersQuery, Result, merge};
 
 /// The orders that a batch touches, each with its newest report in it.
 #[derive(Default)]
@@ -144,19 +144,23 @@ fn merged(
     before: (i64, i64),
     limit: usize,
 ) -> Result<Vec<OrderRow>> {
-    let series = merge::series(conn, account, symbol, None)?;
+    let series = series(conn, account, symbol, None)?;
     let pairs: BTreeSet<_> = series.into_iter().map(|of| (of.account, of.symbol)).collect();
     let pairs: Vec<_> = pairs.into_iter().collect();
     let mut keys = conn.prepare_cached(KEYS)?;
-    let numbers = merge::newest(&pairs, before, limit, |(account, symbol), before, most| {
-        let bounds = params![account, symbol, before.0, before.1, codec::limit(most)];
-        let keys = keys.query_map(bounds, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(keys.collect::<rusqlite::Result<_>>()?)
+    let numbers = merge::newest(pairs.len(), before, limit, |wanted, most| {
+        let of_list = |(list, before): &(usize, (i64, i64))| {
+            let (account, symbol) = pairs[*list];
+            let bounds = params![account, symbol, before.0, before.1, codec::limit(most)];
+            let keys = keys.query_map(bounds, |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+            Ok(keys.collect::<rusqlite::Result<_>>()?)
+        };
+        wanted.iter().map(of_list).collect()
     })?;
     let mut by_number = conn.prepare_cached(&format!("SELECT {COLUMNS} FROM orders WHERE seq = ?1"))?;
     let mut orders = Vec::with_capacity(numbers.len());
-    for number in numbers {
-        let mut rows = by_number.query(params![number])?;
+    for (_, number) in numbers {
+        let mut rows = by_number.query::<[i64; 1]>([number])?;
         let row = rows.next()?.ok_or_else(|| damaged("an index that has lost its row"))?;
         orders.push(order(conn, names, row)?);
     }

@@ -5,7 +5,7 @@
 
 use rusqlite::Connection;
 
-use super::{alerts, fills, merge, orders, pnl, risk, stats};
+use super::{alerts, fills, orders, pnl, risk, series, stats};
 
 /// The plan of a query, a step a line.
 fn plan(sql: &str) -> Vec<String> {
@@ -77,6 +77,6 @@ fn executions_latest_metrics_and_statistics_are_searched() {
         assert!(steps.len() == 1 && steps[0].contains(index), "{steps:?} has to search {index}");
     }
     // Series are a row each, and few: the table in its order, without a sort.
-    assert_eq!(plan(merge::SERIES), ["SCAN symbol_stats"]);
+    assert_eq!(plan(series::SERIES), ["SCAN symbol_stats"]);
     assert_eq!(plan(stats::OF_ALL), ["SCAN symbol_stats"]);
 }
