@@ -1,128 +1,194 @@
 #!/bin/sh
-# A real Apache Kafka for benchmarks and tests: one broker (KRaft), loopback only,
-# free ports, all its data in the folder given. Needs Java 17 and, the first time,
-# Maven.
+# A real Apache Kafka for benchmarks and tests: KRaft, loopback only, free ports,
+# all its data in the folder given. Needs Java 17 and, the first time, Maven.
 #
-#   scripts/kafka.sh start DIR   prints the bootstrap address (also in DIR/bootstrap)
-#   scripts/kafka.sh stop DIR    ends the process in DIR/pid, and no other
+#   scripts/kafka.sh start DIR [--brokers N] [--secure] [--advertise PORT,PORT…]
+#                                     prints the bootstrap addresses (also in DIR/bootstrap);
+#                                     started before: the nodes that are down, as they were
+#   scripts/kafka.sh stop DIR         ends all nodes, each by its own id
+#   scripts/kafka.sh kill DIR N       kill -9 of one node
+#   scripts/kafka.sh start-node DIR N the same node again
+#   scripts/kafka.sh pause DIR N      stops it where it stands
+#   scripts/kafka.sh resume DIR N     lets it go on
 #
+# Each node is broker and controller. DIR/nodeN holds its process id (pid), what it
+# listens on (address), its settings and its log; DIR/pid is that of node 1.
+# --advertise: the ports that clients are told, one for each node, so that all they
+# send goes through proxies; brokers talk to each other beside them.
+# --secure: scripts/kafka-secure.sh says which listeners, users and certificates.
 # Exit code 3: Java or Maven is missing, so that a caller can skip with words.
 # The jars are kept in $TAPEDECK_CACHE (default: $XDG_CACHE_HOME or ~/.cache, tapedeck).
 set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+. "$here/lib.sh"
+. "$here/kafka-secure.sh"
 
 version=4.1.1
-cache=${TAPEDECK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tapedeck}
 libs=$cache/kafka-$version
-# A broker starts in 3 to 6 s on two idle cores; other builds may hold them.
-start_max_s=120
-
-usage() { sed -n 's/^#   //p' "$0" >&2; exit 2; }
-need() { command -v "$1" >/dev/null 2>&1 || { echo "kafka.sh: $1 is missing ($2)" >&2; exit 3; }; }
 
 jars() {
-    [ -d "$libs" ] && return
-    need mvn "Debian: apt-get install maven"
-    mkdir -p "$cache"
-    half=$(mktemp -d "$cache/kafka.XXXXXX")
-    cat >"$half/pom.xml" <<POM
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>tapedeck</groupId><artifactId>kafka</artifactId><version>1</version>
-  <dependencies>
+    maven "kafka-$version" "
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$version</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-  </dependencies>
-</project>
-POM
-    mvn -q -B -f "$half/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-        -DoutputDirectory="$half/libs" >"$half/mvn.log" 2>&1 || { cat "$half/mvn.log" >&2; rm -rf "$half"; exit 1; }
-    # Whoever is first wins; a half-filled folder is never seen.
-    mv -T "$half/libs" "$libs" 2>/dev/null || true
-    rm -rf "$half"
-    [ -d "$libs" ]
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>" \
+        copy-dependencies
 }
 
-free_port() { # one that nobody listens on, below the range the system hands out
-    tries=0
-    while [ "$tries" -lt 100 ]; do
-        tries=$((tries + 1))
-        port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
-        hex=$(printf ':%04X ' "$port")
-        grep -qs "$hex.*0A " /proc/net/tcp /proc/net/tcp6 || { echo "$port"; return; }
+least() { if [ "$1" -lt "$2" ]; then echo "$1"; else echo "$2"; fi; }
+nodes() { find "$dir" -maxdepth 1 -name 'node*' | sed 's/.*node//' | sort -n; }
+known() { [ -d "$dir/node$1" ] || fail "there is no node $1 in $dir"; }
+
+settings() { # of one node, from the variables that lay_out sets
+    replicas=$(least 3 "$brokers")
+    [ "$replicas" = 3 ] && in_sync=2 || in_sync=1
+    cat <<PROPERTIES
+process.roles=broker,controller
+node.id=$number
+controller.quorum.voters=$voters
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=INTERNAL
+log.dirs=$dir/node$number/data
+default.replication.factor=$replicas
+min.insync.replicas=$in_sync
+offsets.topic.replication.factor=$replicas
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$in_sync
+auto.create.topics.enable=false
+# A small machine: few partitions of what Kafka keeps for itself, few threads.
+offsets.topic.num.partitions=4
+transaction.state.log.num.partitions=4
+num.network.threads=2
+num.io.threads=4
+log.cleaner.dedupe.buffer.size=8388608
+# Tests have short sessions and short lives.
+group.min.session.timeout.ms=500
+group.initial.rebalance.delay.ms=0
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
+broker.session.timeout.ms=6000
+broker.heartbeat.interval.ms=1000
+# Deletion and compaction soon after they are due; topics say their segments.
+log.retention.check.interval.ms=500
+log.initial.task.delay.ms=500
+log.cleaner.backoff.ms=500
+log.segment.delete.delay.ms=1000
+PROPERTIES
+    if [ "$secure" = yes ]; then
+        secure_settings
+    else
+        cat <<PROPERTIES
+listeners=PLAINTEXT://127.0.0.1:$client,INTERNAL://127.0.0.1:$internal,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$advertised_port,INTERNAL://127.0.0.1:$internal
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT
+PROPERTIES
+    fi
+}
+
+port_of() { echo $ports | cut -d ' ' -f $((($1 - 1) * 6 + $2)); }
+
+lay_out() { # the folders of all nodes; without a bootstrap.new it is not complete
+    rm -rf "$dir"/node* "$dir/secure.env" "$dir/tls"
+    [ "$secure" = no ] || secure_files "$dir"
+    ports=$(free_ports $((brokers * 6)))
+    voters=
+    for number in $(seq "$brokers"); do
+        voters="$voters${voters:+,}$number@127.0.0.1:$(port_of "$number" 3)"
     done
-    echo "kafka.sh: no free port found" >&2
-    return 1
+    for number in $(seq "$brokers"); do
+        client=$(port_of "$number" 1) internal=$(port_of "$number" 2) controller=$(port_of "$number" 3)
+        ssl=$(port_of "$number" 4) tls_only=$(port_of "$number" 5) sasl=$(port_of "$number" 6)
+        advertised_port=$(echo "$advertise" | cut -d , -f "$number")
+        advertised_port=${advertised_port:-$client}
+        mkdir "$dir/node$number"
+        settings >"$dir/node$number/broker.properties"
+        echo "127.0.0.1:$client" >"$dir/node$number/address"
+        echo "127.0.0.1:$advertised_port" >"$dir/node$number/advertised"
+    done
+    [ "$secure" = no ] || secure_addresses
+    format
+    ln -sfn node1/pid "$dir/pid"
+    for number in $(seq "$brokers"); do cat "$dir/node$number/advertised"; done | paste -sd , - >"$dir/bootstrap.new"
 }
 
-running() { [ -f "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
+format() {
+    cluster=$(secret | cut -c1-22)
+    users=
+    [ "$secure" = no ] || users=$(secure_users)
+    formats=
+    for number in $(seq "$brokers"); do
+        # Unquoted: users are words without spaces or stars.
+        java -Xmx128m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" kafka.tools.StorageTool format \
+            -t "$cluster" -c "$dir/node$number/broker.properties" $users >"$dir/node$number/format.log" 2>&1 &
+        formats="$formats $!"
+    done
+    for one in $formats; do
+        wait "$one" || { cat "$dir"/node*/format.log >&2; exit 1; }
+    done
+}
+
+launch() {
+    known "$1"
+    node=$dir/node$1
+    ! running "$node/pid" || fail "node $1 runs in $dir already"
+    : >"$node/broker.log"
+    java -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" kafka.Kafka "$node/broker.properties" \
+        >>"$node/broker.log" 2>&1 </dev/null &
+    echo $! >"$node/pid"
+}
+
+await_node() {
+    await_up "node $1" "$dir/node$1/pid" "$dir/node$1/broker.log" grep -q 'Kafka Server started' "$dir/node$1/broker.log"
+}
 
 start() {
     need java "Debian: apt-get install openjdk-17-jre-headless"
+    [ "$secure" = no ] || need openssl "Debian: apt-get install openssl"
     jars
-    mkdir -p "$1"
-    dir=$(cd "$1" && pwd)
-    if running "$dir"; then echo "kafka.sh: a broker runs in $dir already" >&2; exit 1; fi
     rm -f "$dir/bootstrap"
-    if [ ! -f "$dir/broker.properties" ]; then
-        port=$(free_port)
-        controller=$(free_port)
-        while [ "$controller" = "$port" ]; do controller=$(free_port); done
-        cat >"$dir/broker.properties" <<PROPERTIES
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-log.dirs=$dir/data
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-min.insync.replicas=1
-group.initial.rebalance.delay.ms=0
-auto.create.topics.enable=false
-PROPERTIES
-        cluster=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n' | cut -c1-22)
-        java -cp "$libs/*" kafka.tools.StorageTool format -t "$cluster" -c "$dir/broker.properties" \
-            >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; rm -f "$dir/broker.properties"; exit 1; }
-    fi
-    : >"$dir/broker.log"
-    java -Xmx512m -XX:TieredStopAtLevel=1 -cp "$libs/*" kafka.Kafka "$dir/broker.properties" \
-        >>"$dir/broker.log" 2>&1 </dev/null &
-    echo $! >"$dir/pid"
-    waited=0
-    until grep -q 'Kafka Server started' "$dir/broker.log"; do
-        if ! running "$dir" || [ "$waited" -ge $((start_max_s * 5)) ]; then
-            echo "kafka.sh: the broker did not come up; its log:" >&2
-            tail -n 50 "$dir/broker.log" >&2
-            stop "$dir"
-            exit 1
-        fi
-        waited=$((waited + 1))
-        sleep 0.2
+    [ -f "$dir/bootstrap.new" ] || lay_out
+    launched=
+    for number in $(nodes); do
+        running "$dir/node$number/pid" || { launch "$number"; launched="$launched $number"; }
     done
-    sed -n 's,^advertised.listeners=PLAINTEXT://,,p' "$dir/broker.properties" | tee "$dir/bootstrap"
+    [ -n "$launched" ] || { cp "$dir/bootstrap.new" "$dir/bootstrap"; fail "all nodes in $dir run already"; }
+    for number in $launched; do
+        await_node "$number" || { stop; exit 1; }
+    done
+    cp "$dir/bootstrap.new" "$dir/bootstrap"
+    cat "$dir/bootstrap"
 }
 
 stop() {
-    [ -f "$1/pid" ] || return 0
-    pid=$(cat "$1/pid")
-    rm -f "$1/pid"
-    # A broker that was paused takes no other signal before it goes on.
-    kill -CONT "$pid" 2>/dev/null || return 0
-    kill "$pid" 2>/dev/null || return 0
-    waited=0
-    while kill -0 "$pid" 2>/dev/null; do
-        waited=$((waited + 1))
-        # Half a minute is more than a clean end takes; the data is temporary.
-        [ "$waited" -lt 150 ] || { kill -9 "$pid" 2>/dev/null || true; break; }
-        sleep 0.2
+    # All at once: a node that ends alone waits for others to take its partitions.
+    for number in $(nodes); do
+        pid=$(pid_of "$dir/node$number/pid")
+        [ -z "$pid" ] || kill -CONT "$pid" 2>/dev/null || true
+        [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
     done
+    for number in $(nodes); do end "$dir/node$number/pid" TERM; done
 }
 
-[ $# = 2 ] || usage
-case $1 in
-    start) start "$2" ;;
-    stop) stop "$2" ;;
+signal() { known "$1"; kill -"$2" "$(pid_of "$dir/node$1/pid")" || fail "node $1 does not run"; }
+
+[ $# -ge 2 ] || usage
+what=$1
+case $what in start) mkdir -p "$2" ;; esac
+dir=$(cd "$2" 2>/dev/null && pwd) || { [ "$what" = stop ] && exit 0; fail "there is no folder $2"; }
+shift 2
+brokers=1 secure=no advertise=
+case $what in
+    start)
+        while [ $# -gt 0 ]; do
+            case $1 in
+                --brokers) brokers=$2; shift 2 ;;
+                --advertise) advertise=$2,; shift 2 ;;
+                --secure) secure=yes; shift ;;
+                *) usage ;;
+            esac
+        done
+        start ;;
+    stop) stop ;;
+    kill) known "$1"; end_at_once "$dir/node$1/pid" ;;
+    start-node) launch "$1"; await_node "$1" ;;
+    pause) signal "$1" STOP ;;
+    resume) signal "$1" CONT ;;
     *) usage ;;
 esac
