@@ -155,6 +155,7 @@ fn bind(listen: &str) -> Result<TcpListener, ApiError> {
 
 fn run(runtime: tokio::runtime::Runtime, listener: TcpListener, app: Arc<App>, stop: Stop) {
     let hub = Arc::clone(&app.hub);
+    let (sockets, most) = (Arc::clone(&app.sockets), app.ws.max_clients);
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener that does not block");
         tokio::spawn(admin::groups::watch(Arc::clone(&app)));
@@ -171,7 +172,13 @@ fn run(runtime: tokio::runtime::Runtime, listener: TcpListener, app: Arc<App>, s
             tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {
-            ended = async { serving.await } => if let Err(error) = ended {
+            ended = async {
+                let ended = serving.await;
+                // Sockets live on beside the server: all seats are back when each
+                // has said goodbye, and what is left of the runtime is dropped.
+                let _ = sockets.acquire_many(u32::try_from(most).unwrap_or(u32::MAX)).await;
+                ended
+            } => if let Err(error) = ended {
                 tracing::error!(%error, "the server ended");
             },
             () = deadline => tracing::warn!("requests were still open after {} s; they are cut off", DRAIN.as_secs()),
