@@ -3,12 +3,14 @@
 //! Not here: defaults with their reasons for people, which `default.toml` of the
 //! binary shows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::security::is_secret;
+
 /// The `[kafka]` section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaConfig {
     /// Brokers to ask first, `host:port`, separated by commas.
@@ -87,5 +89,41 @@ impl Default for KafkaConfig {
             request_timeout_ms: 10_000,
             properties: BTreeMap::new(),
         }
+    }
+}
+
+/// All keys with their values, passwords masked.
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let masked = |value: &str| if value.is_empty() { "" } else { "***" };
+        let shown = |(key, value): (&String, &String)| {
+            (key.clone(), if is_secret(key) { masked(value).to_owned() } else { value.clone() })
+        };
+        let shown = Self {
+            sasl_password: masked(&self.sasl_password).to_owned(),
+            key_password: masked(&self.key_password).to_owned(),
+            properties: self.properties.iter().map(shown).collect(),
+            ..self.clone()
+        };
+        // Serde knows all the keys; a derived Debug would show what is masked here.
+        let text = serde_json::to_string(&shown).map_err(|_| fmt::Error)?;
+        write!(f, "KafkaConfig {text}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let config = KafkaConfig {
+            sasl_password: "hunter2".into(),
+            key_password: "hunter3".into(),
+            properties: BTreeMap::from([("ssl.keystore.password".into(), "hunter4".into())]),
+            ..KafkaConfig::default()
+        };
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter") && shown.contains("127.0.0.1:9092"), "{shown}");
     }
 }
