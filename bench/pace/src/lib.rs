@@ -8,6 +8,7 @@
 
 pub mod decision;
 pub mod laps;
+pub mod rates;
 
 use std::{
     hint,

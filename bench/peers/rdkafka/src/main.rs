@@ -1,6 +1,6 @@
 //! What a team would write with rdkafka: a producer with acks=all and idempotence,
 //! all else as it comes, `send` on the trading thread; its broker up, paused, and
-//! killed.
+//! killed. Asked with other words, how fast it produces and consumes.
 //!
 //! Not here: the emitter, whose benchmark runs the same load (`tapedeck-bench emit`).
 
@@ -29,6 +29,8 @@ use rdkafka::{
 };
 use tapedeck_bench_pace::{Clock, Pace, decision, laps::show};
 
+mod rates;
+
 const TOPIC: &str = "trading_decisions";
 /// As many as the embedded log's topic has.
 const PARTITIONS: i32 = 8;
@@ -40,9 +42,31 @@ const ROOM: Duration = Duration::from_secs(5);
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [script, dir, seconds, per_s] = &args[..] else {
-        anyhow::bail!("usage: peer-rdkafka KAFKA.SH DIR SECONDS PER_S")
-    };
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["produce", bootstrap, topic, records, how @ ("steps" | "stream")] => {
+            let rate = rates::produce(bootstrap, topic, records.parse()?, how == "steps")?;
+            println!("{}", rate.line());
+            Ok(())
+        }
+        ["consume", bootstrap, topic, records] => {
+            println!("{}", rates::consume(bootstrap, topic, records.parse()?, None)?.line());
+            Ok(())
+        }
+        ["consume", bootstrap, topic, records, group] => {
+            println!("{}", rates::consume(bootstrap, topic, records.parse()?, Some(group))?.line());
+            Ok(())
+        }
+        [script, dir, seconds, per_s] => emit(script, dir, seconds, per_s),
+        _ => anyhow::bail!(
+            "usage: peer-rdkafka KAFKA.SH DIR SECONDS PER_S | produce BOOTSTRAP TOPIC RECORDS steps|stream | \
+             consume BOOTSTRAP TOPIC RECORDS [GROUP]"
+        ),
+    }
+}
+
+/// The emitter's load.
+fn emit(script: &str, dir: &str, seconds: &str, per_s: &str) -> anyhow::Result<()> {
     let broker = Broker { script, dir: Path::new(dir) };
     let pace = Pace { per_s: per_s.parse()?, time: Duration::from_secs(seconds.parse()?) };
     let bootstrap = fs::read_to_string(broker.dir.join("bootstrap"))?.trim().to_owned();
