@@ -129,7 +129,7 @@ launch() {
     node=$dir/node$1
     ! running "$node/pid" || fail "node $1 runs in $dir already"
     : >"$node/broker.log"
-    java -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" kafka.Kafka "$node/broker.properties" \
+    setsid java -Xmx512m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$libs/*" kafka.Kafka "$node/broker.properties" \
         >>"$node/broker.log" 2>&1 </dev/null &
     echo $! >"$node/pid"
 }
