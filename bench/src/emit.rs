@@ -6,7 +6,7 @@
 
 use std::{
     path::Path,
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -37,20 +37,35 @@ pub(crate) fn run(dir: &Path, pace: Pace, skies: &[Sky]) -> anyhow::Result<()> {
     pace.idle(clock, Duration::from_micros(1)).print("idle loop, calls of 1 µs");
     let mut lost = 0;
     for sky in skies {
-        lost += under(dir, *sky, pace, clock)?;
+        let log_dir = tempfile::tempdir_in(dir)?;
+        let weather = Weather::open(log_dir.path())?;
+        let becomes = |sky| {
+            weather.becomes(sky);
+            Ok(())
+        };
+        let stage =
+            Stage { name: sky.name(), log: as_log(&weather), begin: &|| becomes(*sky), end: &|| becomes(Sky::Healthy) };
+        lost += under(dir, &stage, pace, clock)?;
     }
     pace.idle(clock, Duration::from_micros(1)).print("idle loop again, calls of 1 µs");
     anyhow::ensure!(lost == 0, "{lost} decisions that emit() accepted are not in the log, or out of order");
     Ok(())
 }
 
-/// One run under one sky; what was lost or out of order.
-fn under(dir: &Path, sky: Sky, pace: Pace, clock: Clock) -> anyhow::Result<u64> {
+/// A log, and how its trouble begins and ends.
+pub(crate) struct Stage<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) begin: &'a dyn Fn() -> anyhow::Result<()>,
+    pub(crate) end: &'a dyn Fn() -> anyhow::Result<()>,
+}
+
+/// One run on one stage; what was lost or out of order.
+pub(crate) fn under(dir: &Path, stage: &Stage<'_>, pace: Pace, clock: Clock) -> anyhow::Result<u64> {
     let dir = tempfile::tempdir_in(dir)?;
-    let weather = Weather::open(dir.path())?;
     let config = EmitterConfig { spool_max_bytes: SPOOL_MAX_BYTES, ..EmitterConfig::default() };
     let emitter =
-        Emitter::open(as_log(&weather), &dir.path().join("emitter"), "bench", &config, Boundaries::default())?;
+        Emitter::open(Arc::clone(&stage.log), &dir.path().join("emitter"), "bench", &config, Boundaries::default())?;
     let stats = emitter.stats();
     let mut producer = emitter.producer()?;
     let mut decisions = Decisions::new();
@@ -59,7 +74,7 @@ fn under(dir: &Path, sky: Sky, pace: Pace, clock: Clock) -> anyhow::Result<u64> 
         last = producer.emit(decisions.make(n), ROLE)?;
     }
     anyhow::ensure!(producer.wait_durable(last, BACK), "the log took nothing before the run began");
-    weather.becomes(sky);
+    (stage.begin)()?;
     let (mut accepted, mut refused) = (WARM_UP, 0u64);
     let run = pace.run(
         clock,
@@ -75,16 +90,16 @@ fn under(dir: &Path, sky: Sky, pace: Pace, clock: Clock) -> anyhow::Result<u64> 
             Err(_) => refused += 1,
         },
     );
-    run.print(&format!("emit, log {}", sky.name()));
+    run.print(&format!("emit, log {}", stage.name));
     let (spooled, breaker) = (stats.spooled_bytes.load(Relaxed), stats.breaker_state());
-    weather.becomes(Sky::Healthy);
+    (stage.end)()?;
     let back = Instant::now();
     let durable = producer.wait_durable(last, BACK);
     let took = back.elapsed();
     drop(producer);
     let closed = emitter.close(Duration::from_secs(30));
     let count = WARM_UP + run.laps.len() as u64;
-    let found = find(weather.as_ref() as &dyn Log, count)?;
+    let found = find(&*stage.log, count)?;
     let lost = accepted - found.distinct;
     println!(
         "    {:.0} calls/s, at most {} behind; emitted {count}, accepted {accepted}, refused {refused}; in the log {}, \

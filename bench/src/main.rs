@@ -18,6 +18,7 @@ mod dlq;
 mod emit;
 mod figures;
 mod fill;
+mod kafka;
 mod outage;
 mod queryable;
 mod rest;
@@ -25,7 +26,7 @@ mod sockets;
 mod stored;
 mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +47,10 @@ fn main() -> anyhow::Result<()> {
             outage::run(&stage, fault, Duration::from_secs(seconds.parse()?), per_s.parse()?)
         }
         ["dlq", dir, seconds] => dlq::run(Path::new(dir), seconds.parse()?),
+        ["kafka", bootstrap, peer, records] => kafka::run(bootstrap, Path::new(peer), records.parse()?),
+        ["kafka-emit", script, brokers, dir, seconds, per_s] => {
+            kafka::emit(script, Path::new(brokers), Path::new(dir), pace(seconds, per_s)?)
+        }
         _ => anyhow::bail!(USAGE),
     }
 }
