@@ -11,6 +11,7 @@ use std::{
 };
 
 use axum::extract::ws::Utf8Bytes;
+use serde_json::json;
 use tapedeck_contracts::{
     decode::decode,
     events::{Alert, Severity},
@@ -20,7 +21,7 @@ use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicPartition}
 use tokio::sync::{broadcast, watch};
 
 use super::{ALERTS, SCREENS, seq, text_of};
-use crate::app::lock;
+use crate::app::{lock, now};
 
 /// A poll returns at the first record; this is how long it waits for one before
 /// the wish to stop is asked for.
@@ -30,12 +31,13 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Ids of a partition that are remembered: a reader's window of duplicates.
 const WINDOW: usize = 65_536;
 
-/// An alert on its way to the sockets.
-pub(crate) struct Live {
-    pub(crate) partition: usize,
-    pub(crate) offset: u64,
-    pub(crate) text: Utf8Bytes,
-    pub(crate) severity: Severity,
+/// What is on its way to the sockets.
+pub(crate) enum Live {
+    /// An alert.
+    Alert { partition: usize, offset: u64, text: Utf8Bytes, severity: Severity },
+    /// Retention took alerts before they were read: nobody will see them here.
+    /// With the partitions, and where each goes on.
+    Gap { to: Vec<(usize, u64)>, text: Utf8Bytes },
 }
 
 /// What sockets share.
@@ -53,6 +55,11 @@ struct State {
     repeats: Vec<BTreeSet<u64>>,
     /// Why the log cannot be read now.
     trouble: Option<String>,
+}
+
+/// The message that alerts before these positions are gone.
+pub(crate) fn gap(next: &[u64]) -> Utf8Bytes {
+    json!({ "type": "gap", "seq": seq::write(next), "timestamp": now() }).to_string().into()
 }
 
 /// The thread that reads.
@@ -132,7 +139,15 @@ impl Hub {
         state.next[partition] = offset + 1;
         let text = text_of(&seq::write(&state.next), alert);
         // An error says that nobody listens.
-        let _ = self.live.send(Arc::new(Live { partition, offset, text, severity: alert.severity }));
+        let _ = self.live.send(Arc::new(Live::Alert { partition, offset, text, severity: alert.severity }));
+    }
+
+    /// Goes on behind what was missed.
+    fn skip(&self, to: Vec<(usize, u64)>) {
+        let mut state = lock(&self.state);
+        to.iter().for_each(|(partition, to)| state.next[*partition] = state.next[*partition].max(*to));
+        let text = gap(&state.next);
+        let _ = self.live.send(Arc::new(Live::Gap { to, text }));
     }
 
     fn repeat(&self, partition: usize, offset: u64) {
@@ -159,10 +174,25 @@ impl Follower {
             let Err(error) = self.read(stop) else { return };
             tracing::warn!(%error, "alerts cannot be read; trying again");
             lock(&self.hub.state).trouble = Some(error.to_string());
-            if let LogError::OutOfRange { partition, start, .. } = error {
-                self.at[partition.partition as usize] = start;
+            if let LogError::OutOfRange { .. } = error {
+                self.skip_to_start();
             }
             stop.wait(RETRY);
+        }
+    }
+
+    /// Goes on within what the log holds, in all partitions at once.
+    fn skip_to_start(&mut self) {
+        let mut skipped = Vec::new();
+        for (partition, at) in self.at.iter_mut().enumerate() {
+            let Ok((start, end)) = self.log.bounds(&TopicPartition::new(ALERTS, partition as u32)) else { continue };
+            if *at < start {
+                skipped.push((partition, start));
+            }
+            *at = (*at).clamp(start, end.max(start));
+        }
+        if !skipped.is_empty() {
+            self.hub.skip(skipped);
         }
     }
 

@@ -21,7 +21,11 @@ use tokio::{
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::{hub::Live, replay::Replay, seq};
+use super::{
+    hub::{self, Live},
+    replay::Replay,
+    seq,
+};
 use crate::{
     app::{App, now},
     layers::check_origin,
@@ -196,8 +200,8 @@ impl Session {
             let page = self.app.log(move |log| replay.page(log.as_ref(), &hub)).await;
             let page = page.map_err(|_| End::Close(TRY_AGAIN, "the log cannot be read now; reconnect with ?since="))?;
             if page.gap {
-                let gap = json!({ "type": "gap", "seq": seq::write(&page.replay.next), "timestamp": now() });
-                self.send(gap.to_string().into()).await?;
+                self.seen.iter_mut().zip(&page.replay.next).for_each(|(seen, next)| *seen = (*seen).max(*next));
+                self.send(hub::gap(&page.replay.next)).await?;
             }
             for (severity, text) in page.events {
                 if self.filter.takes(severity) {
@@ -244,12 +248,19 @@ impl Session {
     }
 
     async fn event(&mut self, event: &Live) -> Result<(), End> {
-        let unseen = event.offset >= self.seen[event.partition];
-        if !unseen || !self.filter.takes(event.severity) {
-            return Ok(());
-        }
-        self.app.metrics.ws_sent.inc();
-        self.send(event.text.clone()).await
+        let text = match event {
+            // A client whose way here led over the same gap was told of it.
+            Live::Gap { to, .. } if to.iter().all(|(partition, to)| self.seen[*partition] >= *to) => return Ok(()),
+            Live::Gap { text, .. } => text,
+            Live::Alert { partition, offset, text, severity } => {
+                if *offset < self.seen[*partition] || !self.filter.takes(*severity) {
+                    return Ok(());
+                }
+                self.app.metrics.ws_sent.inc();
+                text
+            }
+        };
+        self.send(text.clone()).await
     }
 
     async fn answer(&mut self, message: &Message) -> Result<(), End> {
