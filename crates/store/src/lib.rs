@@ -11,6 +11,7 @@ use tapedeck_contracts::{
     events::{Alert, ExecType, Liquidity, OrderStatus, OrderType, RiskMetrics, Severity, Side, TimeInForce},
 };
 
+mod common;
 pub mod conformance;
 pub mod error;
 mod merge;

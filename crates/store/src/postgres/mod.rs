@@ -3,10 +3,26 @@
 //!
 //! Not here: the rules of what is kept, which the conformance suite says.
 
+use std::{fmt, sync::Arc};
+
 use serde::{Deserialize, Serialize};
 
+use self::{
+    connect::{Connector, Session},
+    partitions::Layout,
+    pool::Pool,
+};
+use crate::Result;
+
+mod codec;
+mod connect;
+mod failure;
+mod partitions;
+mod pool;
+mod schema;
+
 /// The `[postgres]` section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PostgresConfig {
     /// `host=… port=… user=… dbname=…` or `postgres://user@host:port/db`; without the password.
@@ -43,5 +59,68 @@ impl Default for PostgresConfig {
             connect_timeout_ms: 5_000,
             timescale: "auto".into(),
         }
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            url,
+            password: _,
+            tls,
+            ca_file,
+            schema,
+            read_connections,
+            statement_timeout_ms,
+            connect_timeout_ms,
+            timescale,
+        } = self;
+        out.debug_struct("PostgresConfig")
+            .field("url", url)
+            .field("tls", tls)
+            .field("ca_file", ca_file)
+            .field("schema", schema)
+            .field("read_connections", read_connections)
+            .field("statement_timeout_ms", statement_timeout_ms)
+            .field("connect_timeout_ms", connect_timeout_ms)
+            .field("timescale", timescale)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A store in one schema of a PostgreSQL database.
+pub struct PostgresStore {
+    schema: String,
+    layout: Layout,
+    writer: Pool,
+    /// None where queries go over the writer's connection.
+    readers: Option<Pool>,
+}
+
+impl PostgresStore {
+    /// Connects, and brings the tables to this version under a lock.
+    ///
+    /// # Errors
+    /// Transient where the server cannot be reached in time; fatal where it
+    /// does not let us in, where the config asks for what it cannot do, or where
+    /// the schema is not ours to use. Nothing is changed then.
+    pub fn open(config: &PostgresConfig) -> Result<Arc<Self>> {
+        let connector = Arc::new(Connector::new(config)?);
+        let writer = Pool::new(Arc::clone(&connector), 1);
+        let layout = writer.with(|| true, |session| schema::migrate(session, &config.schema, &config.timescale))?;
+        let readers = (config.read_connections > 0).then(|| Pool::new(connector, config.read_connections));
+        Ok(Arc::new(Self { schema: config.schema.clone(), layout, writer, readers }))
+    }
+
+    /// Runs a query, once more where the connection was lost in it.
+    fn read<T>(&self, work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
+        self.readers.as_ref().unwrap_or(&self.writer).with(|| true, work)
+    }
+
+    /// Runs several queries on one snapshot of the store.
+    fn read_at_once<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
+        self.read(|session| {
+            session.transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", |session| work(session))
+        })
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn alerts(conn: &Connection, names: &mut Names, query: &AlertsQuery) 
     match query.min_severity.filter(|severity| *severity > Severity::Info) {
         None => read(conn, query, account, None, &mut found)?,
         Some(lowest) => {
-            for severity in codec::SEVERITIES.iter().filter(|severity| **severity >= lowest) {
+            for (severity, _) in codec::SEVERITIES.iter().filter(|(severity, _)| *severity >= lowest) {
                 read(conn, query, account, Some(*severity), &mut found)?;
             }
             found.sort_by_key(|((time_us, place), _)| std::cmp::Reverse((*time_us, *place)));
