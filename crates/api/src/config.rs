@@ -21,6 +21,10 @@ pub struct ApiConfig {
     pub rate_limit_per_s: u32,
     /// Requests of one client address at once.
     pub rate_limit_burst: u32,
+    /// Where the secret is kept that cursors are signed with (`env:NAME`, `file:PATH`);
+    /// empty where the data folder's own key is used.
+    #[serde(default)]
+    pub cursor_key: String,
 }
 
 impl Default for ApiConfig {
@@ -32,6 +36,7 @@ impl Default for ApiConfig {
             request_timeout_ms: 10_000,
             rate_limit_per_s: 2_000,
             rate_limit_burst: 4_000,
+            cursor_key: String::new(),
         }
     }
 }

@@ -40,12 +40,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The only place that reads the environment.
+/// The only place that reads the environment. Whole, since secrets are referred to
+/// by any name.
 #[expect(clippy::disallowed_methods, reason = "this is the binary's config")]
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with("TAPEDECK_"))
         .collect()
 }
 

@@ -32,7 +32,8 @@ pub(super) fn run(
     let stop = Stop::new();
     stop_on_signals(&stop)?;
     // Not what a process logs at: that is nobody's config.
-    let hidden = variables.keys().filter(|name| *name != "TAPEDECK_LOG").cloned().collect();
+    let is_config = |name: &&String| name.starts_with("TAPEDECK_") && *name != "TAPEDECK_LOG";
+    let hidden = variables.keys().filter(is_config).cloned().collect();
     if args.verify.is_none() {
         show::say(&format!("seed {}", plan.seed));
     }

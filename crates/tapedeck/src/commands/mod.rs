@@ -79,10 +79,12 @@ fn check_or_show(
     match command {
         ConfigCommand::Check => {
             checked(config.clone())?;
+            let idle = config.idle();
             let what = file.map_or("the defaults".to_owned(), |file| file.display().to_string());
             if json {
-                show::json(&serde_json::json!({ "ok": true, "config": what }));
+                show::json(&serde_json::json!({ "ok": true, "config": what, "idle": idle }));
             } else {
+                idle.iter().for_each(|text| show::say(&format!("note: {text}")));
                 show::out(&format!("{what}: ok"));
             }
         }

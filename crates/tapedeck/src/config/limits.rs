@@ -99,9 +99,10 @@ fn ranges(log: &LogConfig, delivery: &DeliveryConfig, emitter: &EmitterConfig) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Compression;
+    use crate::config::{Compression, LogKind};
 
     const LOG: LogConfig = LogConfig {
+        kind: LogKind::Embedded,
         max_record_bytes: 1 << 20,
         max_topic_bytes: 0,
         compression: Compression::None,

@@ -3,16 +3,16 @@
 //!
 //! Not here: what the keys mean together.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 use serde::Deserialize;
-use toml::{Table, Value, de::DeTable};
+use toml::{Table, Value};
 
-use super::Config;
+use super::{
+    Config,
+    places::{Places, line_of},
+    secrets::{self, Secrets},
+};
 use crate::chaos::rehearsal;
 
 /// Every key at its default.
@@ -56,8 +56,9 @@ pub(crate) fn load(file: Option<&Path>, variables: &BTreeMap<String, String>) ->
         merge(&mut merged, over);
     }
     let mut set_by = BTreeMap::new();
+    let referred = secrets::variables_referred_to(&merged, variables);
     for (variable, raw) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-        if NOT_KEYS.contains(&variable.as_str()) {
+        if NOT_KEYS.contains(&variable.as_str()) || referred.contains(variable) {
             continue;
         }
         let Some(path) = names.get(variable) else {
@@ -66,8 +67,15 @@ pub(crate) fn load(file: Option<&Path>, variables: &BTreeMap<String, String>) ->
         set(&mut merged, path, value_of(raw));
         set_by.insert(path.join("."), variable.clone());
     }
-    serde_path_to_error::deserialize(Value::Table(merged))
-        .map_err(|error| explain(&error.path().to_string(), error.inner().message(), file, text.as_deref(), &set_by))
+    let places = Places::new(file, text, set_by);
+    let mut config: Config = serde_path_to_error::deserialize(Value::Table(merged))
+        .map_err(|error| explain(&error.path().to_string(), error.inner().message(), &places))?;
+    config.secrets = Secrets::read(&config, variables).map_err(|(key, detail)| {
+        let place = places.of(&key).unwrap_or_else(|| "config".into());
+        ConfigError { place, detail: format!("`{key}`: {detail}") }
+    })?;
+    config.places = places;
+    Ok(config)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -83,7 +91,8 @@ fn names_of(defaults: &Table) -> BTreeMap<String, Vec<String>> {
         for (key, value) in table {
             path.push(key.clone());
             match value {
-                Value::Table(inner) => walk(inner, path, names),
+                // An empty table takes any keys, so a variable gives it whole.
+                Value::Table(inner) if !inner.is_empty() => walk(inner, path, names),
                 _ => {
                     names.insert(format!("{PREFIX}{}", path.join("_").to_uppercase()), path.clone());
                 }
@@ -134,13 +143,7 @@ fn value_of(raw: &str) -> Value {
 }
 
 /// Finds where a path of the merged table was set, and says what is wrong.
-fn explain(
-    path: &str,
-    message: &str,
-    file: Option<&Path>,
-    text: Option<&str>,
-    set_by: &BTreeMap<String, String>,
-) -> ConfigError {
+fn explain(path: &str, message: &str, places: &Places) -> ConfigError {
     let message = message.lines().next().unwrap_or(message);
     let bad_key = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
     let parent = if path == "." { "" } else { path };
@@ -157,45 +160,8 @@ fn explain(
         }
         None => message.to_owned(),
     };
-    let variable = set_by.iter().find(|(set, _)| key == **set || key.starts_with(&format!("{set}[")));
-    let place = match (variable, file, text) {
-        (Some((_, variable)), ..) => variable.clone(),
-        (None, Some(file), Some(text)) => {
-            format!("{}:{}", file.display(), line_of(text, position(text, &key).unwrap_or(0)))
-        }
-        _ => PathBuf::from("config").display().to_string(),
-    };
+    let place = places.of(&key).unwrap_or_else(|| "config".into());
     ConfigError { place, detail: if key.is_empty() { detail } else { format!("`{key}`: {detail}") } }
-}
-
-/// The byte at which the key of a path (`a.b`, `list[1].c`) stands, or of the
-/// longest part of it that stands anywhere.
-fn position(text: &str, path: &str) -> Option<usize> {
-    let document = DeTable::parse(text).ok()?;
-    let mut table = document.get_ref();
-    let mut at = None;
-    for step in path.split('.') {
-        let (name, index) = match step.split_once('[') {
-            Some((name, rest)) => (name, rest.trim_end_matches(']').parse::<usize>().ok()),
-            None => (step, None),
-        };
-        let Some((key, value)) = table.iter().find(|(key, _)| key.get_ref() == name) else { break };
-        at = Some(key.span().start);
-        let mut value = value;
-        if let (Some(index), Some(array)) = (index, value.get_ref().as_array()) {
-            value = array.get(index)?;
-            at = Some(value.span().start);
-        }
-        match value.get_ref().as_table() {
-            Some(inner) => table = inner,
-            None => break,
-        }
-    }
-    at
-}
-
-fn line_of(text: &str, byte: usize) -> usize {
-    text.as_bytes()[..byte.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
 }
 
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
@@ -287,6 +253,80 @@ mod tests {
     fn an_unknown_variable_is_an_error_with_the_nearest() {
         let error = load(None, &variables(&[("TAPEDECK_API_LISTN", "x")])).unwrap_err().to_string();
         assert_eq!(error, "TAPEDECK_API_LISTN: there is no such key; did you mean `TAPEDECK_API_LISTEN`?");
+    }
+
+    fn wrong(text: &str, pairs: &[(&str, &str)]) -> String {
+        let file = file(text);
+        match load(Some(file.path()), &variables(pairs)) {
+            Ok(config) => config.check().join("; "),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_its_range_is_named_with_its_line_or_its_variable() {
+        assert!(wrong("[emitter]\n\nlinger_ms = 60000\n", &[]).contains(":3: emitter.linger_ms is 60000"));
+        let said = wrong("", &[("TAPEDECK_EMITTER_LINGER_MS", "60000")]);
+        assert!(said.starts_with("TAPEDECK_EMITTER_LINGER_MS: emitter.linger_ms is 60000"), "{said}");
+        let session = "\n[[sessions]]\nid = \"s\"\naccount = \"A\"\nmarket_source = \"m\"\nstarting_equity = \"0\"\n";
+        let said = wrong(session, &[]);
+        assert!(said.contains(":6: sessions[0].starting_equity"), "{said}");
+        let kafka = "[log]\nkind = \"kafka\"\n[kafka]\nprefix = \"a b\"\nlinger_ms = 9999999\n";
+        let said = wrong(kafka, &[]);
+        assert!(said.contains(":4: kafka.prefix") && said.contains(":5: kafka.linger_ms"), "{said}");
+        let strategy = "[[strategies]]\nid = \"a\"\nkind = \"breakout\"\nsession_id = \"nobody\"\n";
+        assert!(wrong(strategy, &[]).contains(":1: strategies `a`: session_id"));
+    }
+
+    const SASL: &str = "[log]\nkind = \"kafka\"\n[kafka]\nsecurity_protocol = \"sasl_ssl\"\nsasl_username = \"u\"\n";
+
+    #[test]
+    fn a_secret_is_read_from_where_the_config_refers_to_and_never_printed() {
+        let text = format!("{SASL}sasl_password = \"env:TAPEDECK_BROKER_PASSWORD\"\n");
+        let file = file(&text);
+        let config = load(Some(file.path()), &variables(&[("TAPEDECK_BROKER_PASSWORD", "hush")])).unwrap();
+        assert_eq!(config.kafka().sasl_password, "hush");
+        let shown =
+            format!("{config:?} {} {}", toml::to_string(&config).unwrap(), serde_json::to_string(&config).unwrap());
+        assert!(!shown.contains("hush") && shown.contains("env:TAPEDECK_BROKER_PASSWORD"));
+        let kept = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(kept.path(), "from a file\n").unwrap();
+        let reference = format!("file:{}", kept.path().display());
+        let config =
+            load(None, &variables(&[("TAPEDECK_STORE_KIND", "postgres"), ("TAPEDECK_POSTGRES_PASSWORD", &reference)]));
+        assert_eq!(config.unwrap().postgres().password, "from a file");
+    }
+
+    #[test]
+    fn a_literal_secret_is_refused_with_how_to_write_it() {
+        let said = wrong(&format!("{SASL}sasl_password = \"hush\"\n"), &[]);
+        assert!(
+            said.contains(":6: `kafka.sasl_password`") && said.contains("env:NAME") && !said.contains("hush"),
+            "{said}"
+        );
+        let said = wrong("[kafka.properties]\n\"ssl.keystore.password\" = \"hush\"\n", &[]);
+        assert!(said.contains("file:PATH") && !said.contains("hush"), "{said}");
+        for url in ["postgres://u:hush@h/d", "host=h password=hush"] {
+            let said = wrong(&format!("[postgres]\nurl = \"{url}\"\n"), &[]);
+            assert!(said.contains(":2: `postgres.url`") && !said.contains("hush"), "{said}");
+        }
+        let said = wrong("[api]\ncursor_key = \"env:NOBODY_SETS_THIS\"\n", &[]);
+        assert!(said.contains("the variable NOBODY_SETS_THIS is not set"), "{said}");
+    }
+
+    #[test]
+    fn keys_of_the_embedded_log_that_do_nothing_on_a_cluster_are_told() {
+        let file = file("[log]\nkind = \"kafka\"\ncompression = \"lz4\"\n");
+        let idle = load(Some(file.path()), &BTreeMap::new()).unwrap().idle().join("; ");
+        assert!(idle.contains(":3: log.compression is of the embedded log"), "{idle}");
+        assert_eq!(load(None, &BTreeMap::new()).unwrap().idle(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn properties_of_librdkafka_come_from_the_file_or_from_one_variable() {
+        let properties = r#"{ "socket.keepalive.enable" = "true" }"#;
+        let config = load(None, &variables(&[("TAPEDECK_KAFKA_PROPERTIES", properties)])).unwrap();
+        assert_eq!(config.kafka().properties["socket.keepalive.enable"], "true");
     }
 
     #[test]

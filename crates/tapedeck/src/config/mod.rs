@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tapedeck_api::{ApiConfig, WsConfig};
 use tapedeck_flow::{config::DeliveryConfig, emitter::EmitterConfig};
+use tapedeck_kafka::KafkaConfig;
 use tapedeck_roles::{
     forward_test::{
         BrokerSetup, SourceInfo,
@@ -20,11 +21,17 @@ use tapedeck_roles::{
     },
     strategy::{Strategies, StrategyConfig},
 };
+use tapedeck_store::PostgresConfig;
 
+mod cluster;
 mod limits;
 mod load;
+mod places;
+mod secrets;
 
 pub(crate) use load::load;
+use places::Places;
+use secrets::Secrets;
 
 /// Everything that can be configured; see `default.toml` for each key's reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +39,13 @@ pub(crate) use load::load;
 pub(crate) struct Config {
     pub(crate) data: DataConfig,
     pub(crate) log: LogConfig,
+    /// Secrets in it are references; [`Config::kafka`] reads them.
+    #[serde(rename = "kafka")]
+    pub(crate) kafka_section: KafkaConfig,
     pub(crate) store: StoreConfig,
+    /// Secrets in it are references; [`Config::postgres`] reads them.
+    #[serde(rename = "postgres")]
+    pub(crate) postgres_section: PostgresConfig,
     pub(crate) api: ApiConfig,
     pub(crate) ws: WsConfig,
     pub(crate) delivery: DeliveryConfig,
@@ -49,6 +62,12 @@ pub(crate) struct Config {
     pub(crate) strategies: Vec<StrategyConfig>,
     #[serde(default)]
     pub(crate) sessions: Vec<SessionConfig>,
+    /// Where each key was set.
+    #[serde(skip)]
+    places: Places,
+    /// What the references led to.
+    #[serde(skip)]
+    secrets: Secrets,
 }
 
 /// The `[data]` section.
@@ -62,10 +81,31 @@ pub(crate) struct DataConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LogConfig {
+    pub(crate) kind: LogKind,
     pub(crate) max_record_bytes: usize,
     pub(crate) max_topic_bytes: u64,
     pub(crate) compression: Compression,
     pub(crate) session_timeout_ms: u64,
+}
+
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogKind {
+    /// In this process, in the data folder.
+    Embedded,
+    /// On a cluster.
+    Kafka,
+}
+
+/// Which store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StoreKind {
+    /// A file in the data folder.
+    Sqlite,
+    /// A server.
+    Postgres,
 }
 
 /// How batches lie on disk.
@@ -80,6 +120,7 @@ pub(crate) enum Compression {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StoreConfig {
+    pub(crate) kind: StoreKind,
     pub(crate) busy_timeout_ms: u64,
     pub(crate) retention_days: RetentionDays,
 }
@@ -95,8 +136,50 @@ pub(crate) struct RetentionDays {
 }
 
 impl Config {
-    /// What is wrong with the sections together, each line with its remedy.
+    /// What is wrong with the sections together, each line with its place and its
+    /// remedy.
     pub(crate) fn check(&self) -> Vec<String> {
+        self.wrong().into_iter().map(|text| self.placed(text)).collect()
+    }
+
+    /// What is set and does nothing beside the rest; not wrong, and likely not meant.
+    pub(crate) fn idle(&self) -> Vec<String> {
+        cluster::idle(self).into_iter().map(|text| self.placed(text)).collect()
+    }
+
+    /// The `[kafka]` section with its secrets.
+    pub(crate) fn kafka(&self) -> KafkaConfig {
+        let mut kafka = self.kafka_section.clone();
+        kafka.sasl_password = self.secrets.get("kafka.sasl_password");
+        kafka.key_password = self.secrets.get("kafka.key_password");
+        for (name, value) in &mut kafka.properties {
+            if secrets::is_secret_property(name) {
+                *value = self.secrets.get(&format!("kafka.properties.{name}"));
+            }
+        }
+        kafka
+    }
+
+    /// The `[postgres]` section with its secret.
+    pub(crate) fn postgres(&self) -> PostgresConfig {
+        PostgresConfig { password: self.secrets.get("postgres.password"), ..self.postgres_section.clone() }
+    }
+
+    /// The secret that all api processes sign cursors with; none where the data
+    /// folder's own key is used.
+    pub(crate) fn cursor_secret(&self) -> Option<String> {
+        Some(self.secrets.get("api.cursor_key")).filter(|secret| !secret.is_empty())
+    }
+
+    /// With the line at which the key stands that a text begins with.
+    fn placed(&self, text: String) -> String {
+        match self.places.of_text(&text, &self.strategies) {
+            Some(place) => format!("{place}: {text}"),
+            None => text,
+        }
+    }
+
+    fn wrong(&self) -> Vec<String> {
         let mut wrong = market::check(&self.market, &self.sources);
         let (_, compilations) = Strategies::compile(&self.strategies);
         for compilation in compilations {
@@ -125,6 +208,7 @@ impl Config {
         }
         wrong.extend(self.broker_setup().check());
         wrong.extend(limits::check(&self.log, &self.delivery, &self.emitter));
+        wrong.extend(cluster::check(self));
         wrong
     }
 
