@@ -11,7 +11,7 @@ use serde_json::Value;
 use tapedeck_flow::Stop;
 
 use crate::{
-    config::Config,
+    config::{Config, LogKind},
     deck::{Claim, Deck, Folder},
     exit,
 };
@@ -35,7 +35,7 @@ impl Admin {
     /// The folder is held by a process that serves no api, or is damaged.
     pub(crate) fn connect(config: &Config) -> anyhow::Result<Self> {
         let dir = &config.data.dir;
-        if !dir.exists() {
+        if !dir.exists() && config.log.kind == LogKind::Embedded {
             return Err(exit::folder(format!("there is no data folder {}: name one with --data", dir.display())));
         }
         let (base, own) = match Folder::claim(dir)? {
@@ -49,7 +49,7 @@ impl Admin {
             Claim::Ours(folder) => {
                 let mut config = config.clone();
                 "127.0.0.1:0".clone_into(&mut config.api.listen);
-                let mut deck = Deck::open(folder, &config, Stop::new())?;
+                let mut deck = Deck::open_to_look(folder, &config, Stop::new())?;
                 deck.serve(&config)?;
                 (deck.url().unwrap_or_default(), Some(deck))
             }

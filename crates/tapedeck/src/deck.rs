@@ -13,26 +13,21 @@ use std::{
 };
 
 use anyhow::Context as _;
+use sha2::{Digest, Sha256};
 use tapedeck_api::{Deps, Server};
 use tapedeck_flow::{
     Aside, Boundaries, Budget, Failure, Gauges, Phase, Stop,
     emitter::{Emitter, Producer},
-    topics,
 };
-use tapedeck_log::{
-    Log,
-    embedded::{EmbeddedConfig, EmbeddedLog},
-};
+use tapedeck_log::Log;
 use tapedeck_roles::{Context, forward_test, market, recorder, strategy};
-use tapedeck_store::{
-    Retention, Store,
-    sqlite::{SqliteConfig, SqliteStore},
-};
+use tapedeck_store::{Retention, Store};
 
 use crate::{
+    backends::{self, LOG_FILE, STORE_FILE},
     chaos::rehearsal::Rehearsal,
     cli::Role,
-    config::{Compression, Config},
+    config::{Config, LogKind, StoreKind},
     emitters::Emitters,
     exit,
 };
@@ -45,6 +40,11 @@ pub(crate) const REPLAY_FILE: &str = "replay.json";
 const LOCK_FILE: &str = "tapedeck.lock";
 /// What cursors are signed with.
 const CURSOR_KEY_FILE: &str = "cursor.key";
+
+/// What this folder's process is called in groups, after the role.
+const MEMBER_FILE: &str = "member";
+/// Of the host's name, as much as a person needs to know it by.
+const HOST_CHARS: usize = 32;
 
 /// What a stop may take, as the contract says: SIGTERM to the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -111,6 +111,21 @@ impl Folder {
         &self.dir
     }
 
+    /// Tells this process from all others in a group, also those of other machines:
+    /// made once, so that after a kill the next one takes the seat and the unfinished
+    /// transaction of the one before.
+    fn member(&self) -> anyhow::Result<String> {
+        let path = self.dir.join(MEMBER_FILE);
+        if let Some(name) = std::fs::read_to_string(&path).ok().filter(|name| !name.trim().is_empty()) {
+            return Ok(name.trim().to_owned());
+        }
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(HOST_CHARS).collect();
+        let name = format!("{host}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        std::fs::write(&path, &name).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(name)
+    }
+
     fn publish(&self, address: &str) -> anyhow::Result<()> {
         std::fs::write(self.dir.join(ADDRESS_FILE), address).context("cannot write the folder's address")
     }
@@ -174,6 +189,14 @@ impl Deck {
         Self::open_rehearsed(folder, config, stop, &Rehearsal::default())
     }
 
+    /// The same to look inside: topics of a cluster stay as they are.
+    ///
+    /// # Errors
+    /// Those of [`Deck::open`].
+    pub(crate) fn open_to_look(folder: Folder, config: &Config, stop: Stop) -> anyhow::Result<Self> {
+        Self::open_with(folder, config, stop, &Rehearsal::default(), Topics::Leave)
+    }
+
     /// The same with the faults of a rehearsal around log and store.
     ///
     /// # Errors
@@ -184,30 +207,29 @@ impl Deck {
         stop: Stop,
         rehearsal: &Rehearsal,
     ) -> anyhow::Result<Self> {
-        let (log_file, store_file) = (folder.dir().join("log.db"), folder.dir().join("store.db"));
-        if log_file.exists() && !store_file.exists() {
+        Self::open_with(folder, config, stop, rehearsal, Topics::Make)
+    }
+
+    fn open_with(
+        folder: Folder,
+        config: &Config,
+        stop: Stop,
+        rehearsal: &Rehearsal,
+        topics: Topics,
+    ) -> anyhow::Result<Self> {
+        let dir = folder.dir();
+        let is_embedded = config.log.kind == LogKind::Embedded && config.store.kind == StoreKind::Sqlite;
+        if is_embedded && dir.join(LOG_FILE).exists() && !dir.join(STORE_FILE).exists() {
             tracing::warn!(
                 "{} has a log and no store: the store is made anew, and the recorder fills it from what the log still holds",
-                folder.dir().display()
+                dir.display()
             );
         }
-        let embedded = EmbeddedConfig {
-            max_record_bytes: config.log.max_record_bytes,
-            max_topic_bytes: config.log.max_topic_bytes,
-            compress: config.log.compression == Compression::Lz4,
-            session_timeout: Duration::from_millis(config.log.session_timeout_ms),
-            ..EmbeddedConfig::default()
-        };
-        let log: Arc<dyn Log> = EmbeddedLog::open(folder.dir(), embedded).map_err(exit::folder)?;
-        let sqlite = SqliteConfig { busy_timeout: Duration::from_millis(config.store.busy_timeout_ms) };
-        let store: Arc<dyn Store> = SqliteStore::open(&store_file, sqlite).map_err(exit::folder)?;
-        let bytes = (config.log.max_topic_bytes > 0).then_some(config.log.max_topic_bytes);
-        let mut topics = topics::of_catalogue(bytes);
-        if folder.dir().join(REPLAY_FILE).exists() {
-            // A replay may go on after days: what was not read yet must be there.
-            topics.iter_mut().for_each(|topic| (topic.retention, topic.retention_bytes) = (None, None));
+        let (log, store) = (backends::open_log(dir, config)?, backends::open_store(dir, config)?);
+        let wanted = backends::wanted_topics(config, dir.join(REPLAY_FILE).exists());
+        if topics == Topics::Make || config.log.kind == LogKind::Embedded {
+            backends::make_topics(&*log, config, &wanted)?;
         }
-        log.create_topics(&topics).map_err(exit::folder)?;
         let (log, store, boundaries) = (rehearsal.log(log), rehearsal.store(store), rehearsal.boundaries());
         Ok(Self {
             log,
@@ -265,7 +287,10 @@ impl Deck {
             producer,
             memory_cap_bytes: config.delivery.memory_cap_bytes as u64,
             emitters: self.emitters.stats(),
-            cursor_key: self.folder.cursor_key()?,
+            cursor_key: match config.cursor_secret() {
+                Some(secret) => Sha256::digest(secret).into(),
+                None => self.folder.cursor_key()?,
+            },
             stop: self.stop.clone(),
         };
         let server = tapedeck_api::serve(deps, config.api.clone(), config.ws.clone()).map_err(exit::input)?;
@@ -335,7 +360,7 @@ impl Deck {
         let context = Context {
             log: Arc::clone(&self.log),
             stop: self.stop.clone(),
-            member: format!("{}-{}", role.name(), std::process::id()),
+            member: format!("{}-{}", role.name(), self.folder.member()?),
             gauges: Arc::clone(&gauges),
             boundaries: self.boundaries.clone(),
             aside: match mode {
@@ -364,6 +389,13 @@ impl Deck {
         self.running.push(Running { role, gauges, thread });
         Ok(())
     }
+}
+
+/// Whether the topics of the catalogue are made where they are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Topics {
+    Make,
+    Leave,
 }
 
 /// Whether roles wait for each other as long as it takes (a replay), or as long

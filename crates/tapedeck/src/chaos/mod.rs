@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use tapedeck_flow::{Boundary, Stop};
 
-use crate::{config::Config, exit, show};
+use crate::{backends::OwnNames, config::Config, exit, show};
 
 mod child;
 mod client;
@@ -103,6 +103,8 @@ impl Rehearse {
         let now = jiff::Timestamp::now().round(jiff::Unit::Second).context("a clock within the calendar")?;
         let run = Run { id, time: now.to_string() };
         let program = Program { data, work, hidden };
+        // On a cluster a rehearsal shares nothing with what runs there.
+        OwnNames::give(&program.data, &config, "chaos")?;
         let text = toml::to_string_pretty(&setup::config(config, &program.data)?)?;
         std::fs::write(program.config(), text)?;
         Ok(Self { plan, program, run, own, stop })

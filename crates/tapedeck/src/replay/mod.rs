@@ -12,8 +12,9 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backends::{LOG_FILE, OwnNames, STORE_FILE},
     cli::{ReplayArgs, Role},
-    config::Config,
+    config::{Config, LogKind, StoreKind},
     deck::{Deck, Folder, Mode, REPLAY_FILE},
     exit,
 };
@@ -59,7 +60,10 @@ pub(crate) fn run(
             )));
         }
         if let Some(outcome) = manifest.as_mut().and_then(|found| found.outcome.take()) {
-            if !dir.join("log.db").exists() || !dir.join("store.db").exists() {
+            let is_gone = |file: &str, kept_here: bool| kept_here && !dir.join(file).exists();
+            if is_gone(LOG_FILE, config.log.kind == LogKind::Embedded)
+                || is_gone(STORE_FILE, config.store.kind == StoreKind::Sqlite)
+            {
                 return Err(exit::folder(format!(
                     "{} remembers a finished replay, but its log or store is gone: give another folder with --data",
                     dir.display()
@@ -68,12 +72,14 @@ pub(crate) fn run(
             // The folder may have been moved since.
             return Ok(Outcome { data: dir.display().to_string(), ..outcome });
         }
-    } else if dir.join("log.db").exists() {
+    } else if dir.join(LOG_FILE).exists() {
         return Err(exit::input(format!(
             "{} is a data folder of `up`, and a replay would mix with it: give another folder with --data",
             dir.display()
         )));
     }
+    // On a cluster a replay shares nothing with what runs there.
+    OwnNames::give(&dir, config, "replay")?;
     let continued = manifest.is_some();
     let mut manifest = Manifest { settings, outcome: None };
     write(&path, &manifest)?;

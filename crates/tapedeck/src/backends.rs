@@ -1,0 +1,210 @@
+//! The log and the store that the config names, opened; and the topics that must
+//! be there.
+//!
+//! Not here: what runs on them, and changing a topic that is there (`topics apply`).
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tapedeck_flow::topics;
+use tapedeck_kafka::{KafkaConfig, KafkaLog};
+use tapedeck_log::{
+    Log, TopicConfig, TopicInfo,
+    embedded::{EmbeddedConfig, EmbeddedLog},
+};
+use tapedeck_store::{
+    PostgresConfig, Store,
+    sqlite::{SqliteConfig, SqliteStore},
+};
+
+use crate::{
+    config::{Compression, Config, LogKind, StoreKind},
+    exit,
+};
+
+/// The embedded log's file in the data folder.
+pub(crate) const LOG_FILE: &str = "log.db";
+/// SQLite's file in the data folder.
+pub(crate) const STORE_FILE: &str = "store.db";
+/// Names of its own on a cluster, for a folder that must not mix with others.
+const OWN_NAMES_FILE: &str = "cluster.json";
+
+/// What stands before the names of a folder's topics, groups and tables, beside
+/// the config's: a replay or a rehearsal shares the servers and nothing on them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OwnNames {
+    /// Before the names of topics, groups and transactional ids.
+    pub(crate) prefix: String,
+    /// The schema of the tables.
+    pub(crate) schema: String,
+}
+
+impl OwnNames {
+    /// Those of a folder that has some.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub(crate) fn of(dir: &Path) -> anyhow::Result<Option<Self>> {
+        let path = dir.join(OWN_NAMES_FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+                exit::folder(format!("{} cannot be read ({error}): give another folder with --data", path.display()))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(exit::folder(format!("cannot read {}: {error}", path.display()))),
+        }
+    }
+
+    /// Gives a folder names of its own, where a cluster is configured and it has
+    /// none yet. `what` says what the folder is for.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(crate) fn give(dir: &Path, config: &Config, what: &str) -> anyhow::Result<Option<Self>> {
+        if config.log.kind != LogKind::Kafka && config.store.kind != StoreKind::Postgres {
+            return Ok(None);
+        }
+        if let Some(names) = Self::of(dir)? {
+            return Ok(Some(names));
+        }
+        let id = &uuid::Uuid::new_v4().simple().to_string()[..8];
+        let (prefix, schema) = (&config.kafka_section.prefix, &config.postgres_section.schema);
+        let names = Self { prefix: format!("{prefix}{what}-{id}."), schema: format!("{schema}_{what}_{id}") };
+        let write = || {
+            std::fs::create_dir_all(dir)?;
+            std::fs::write(dir.join(OWN_NAMES_FILE), serde_json::to_vec_pretty(&names)?)
+        };
+        write().map_err(|error| exit::folder(format!("cannot write in {}: {error}", dir.display())))?;
+        Ok(Some(names))
+    }
+}
+
+/// The cluster as a folder sees it.
+///
+/// # Errors
+/// The folder's own names cannot be read.
+pub(crate) fn kafka_config(dir: &Path, config: &Config) -> anyhow::Result<KafkaConfig> {
+    let mut kafka = config.kafka();
+    if let Some(names) = OwnNames::of(dir)? {
+        kafka.prefix = names.prefix;
+    }
+    Ok(kafka)
+}
+
+fn postgres_config(dir: &Path, config: &Config) -> anyhow::Result<PostgresConfig> {
+    let mut postgres = config.postgres();
+    if let Some(names) = OwnNames::of(dir)? {
+        postgres.schema = names.schema;
+    }
+    Ok(postgres)
+}
+
+/// Opens the log.
+///
+/// # Errors
+/// The folder's files are damaged, too new, or cannot be written; the cluster does
+/// not answer or refuses, with what was tried.
+pub(crate) fn open_log(dir: &Path, config: &Config) -> anyhow::Result<Arc<dyn Log>> {
+    match config.log.kind {
+        LogKind::Embedded => Ok(EmbeddedLog::open(dir, embedded_config(config)).map_err(exit::folder)?),
+        LogKind::Kafka => Ok(KafkaLog::connect(&kafka_config(dir, config)?)?),
+    }
+}
+
+/// Opens the store.
+///
+/// # Errors
+/// Those of [`open_log`], of the store.
+pub(crate) fn open_store(dir: &Path, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    match config.store.kind {
+        StoreKind::Sqlite => {
+            let sqlite = SqliteConfig { busy_timeout: Duration::from_millis(config.store.busy_timeout_ms) };
+            Ok(SqliteStore::open(&dir.join(STORE_FILE), sqlite).map_err(exit::folder)?)
+        }
+        StoreKind::Postgres => open_postgres(&postgres_config(dir, config)?),
+    }
+}
+
+fn open_postgres(_config: &PostgresConfig) -> anyhow::Result<Arc<dyn Store>> {
+    anyhow::bail!("postgres comes")
+}
+
+fn embedded_config(config: &Config) -> EmbeddedConfig {
+    EmbeddedConfig {
+        max_record_bytes: config.log.max_record_bytes,
+        max_topic_bytes: config.log.max_topic_bytes,
+        compress: config.log.compression == Compression::Lz4,
+        session_timeout: Duration::from_millis(config.log.session_timeout_ms),
+        ..EmbeddedConfig::default()
+    }
+}
+
+/// The topics of the catalogue as this config wants them; of a folder that keeps
+/// everything (a replay, which may go on after days) without retention.
+pub(crate) fn wanted_topics(config: &Config, keeps_all: bool) -> Vec<TopicConfig> {
+    let bytes = (config.log.max_topic_bytes > 0).then_some(config.log.max_topic_bytes);
+    let mut topics = topics::of_catalogue(bytes);
+    if keeps_all {
+        topics.iter_mut().for_each(|topic| (topic.retention, topic.retention_bytes) = (None, None));
+    }
+    topics
+}
+
+/// Makes the topics that are missing. On a cluster none is changed that is there:
+/// one that cannot be worked with is an error.
+///
+/// # Errors
+/// Those of the log; a topic that cannot be worked with, and what to do.
+pub(crate) fn make_topics(log: &dyn Log, config: &Config, wanted: &[TopicConfig]) -> anyhow::Result<()> {
+    if config.log.kind == LogKind::Embedded {
+        return log.create_topics(wanted).map_err(exit::folder);
+    }
+    let there = log.topics()?;
+    let unfit: Vec<String> = wanted.iter().filter_map(|topic| unfit(topic, find(&there, topic)?)).collect();
+    if !unfit.is_empty() {
+        return Err(exit::input(format!(
+            "topics of the cluster do not fit:\n  {}\n`tapedeck topics plan` shows all that differs, `tapedeck topics apply` changes what can be changed",
+            unfit.join("\n  ")
+        )));
+    }
+    let missing: Vec<TopicConfig> = wanted.iter().filter(|topic| find(&there, topic).is_none()).cloned().collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !config.kafka_section.create_topics {
+        let names: Vec<&str> = missing.iter().map(|topic| &*topic.name).collect();
+        return Err(exit::input(format!(
+            "topics are missing and kafka.create_topics is false: {}. Make them with `tapedeck topics apply` as somebody who may",
+            names.join(", ")
+        )));
+    }
+    log.create_topics(&missing)?;
+    Ok(())
+}
+
+/// A topic among those that are there.
+pub(crate) fn find<'a>(there: &'a [TopicInfo], wanted: &TopicConfig) -> Option<&'a TopicInfo> {
+    there.iter().find(|info| info.config.name == wanted.name)
+}
+
+/// Why a topic cannot be worked with, where it cannot: state and keys go by the
+/// number of partitions, and a state that is not compacted loses what is old.
+fn unfit(wanted: &TopicConfig, there: &TopicInfo) -> Option<String> {
+    let name = &wanted.name;
+    if there.config.partitions < wanted.partitions {
+        return Some(format!("{name} has {} partitions, not {}", there.config.partitions, wanted.partitions));
+    }
+    let cleanup = (there.config.delete, there.config.compact);
+    (cleanup != (wanted.delete, wanted.compact))
+        .then(|| format!("{name} is cleaned up by {}, not by {}", cleanup_of(&there.config), cleanup_of(wanted)))
+}
+
+/// `delete`, `compact` or `compact,delete`, as Kafka writes it.
+pub(crate) fn cleanup_of(topic: &TopicConfig) -> &'static str {
+    match (topic.compact, topic.delete) {
+        (true, true) => "compact,delete",
+        (true, false) => "compact",
+        (false, true) => "delete",
+        (false, false) => "nothing",
+    }
+}
