@@ -199,8 +199,19 @@ impl Client {
         Ok(unsigned(end))
     }
 
+    /// The first offset written at or after a time; the end where there is none.
+    pub(crate) fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
+        let number = self.must_exist(partition)?;
+        // A negative number would be a place, not a time.
+        let at = Offset::Offset(timestamp_ms.max(0));
+        match self.one_offset(partition, number, at, true, &format!("look for a time in {partition}"))? {
+            offset if offset >= 0 => Ok(unsigned(offset)),
+            _ => Ok(self.bounds(partition)?.1),
+        }
+    }
+
     /// The offset of a partition that a place asks for.
-    pub(crate) fn one_offset(
+    fn one_offset(
         &self,
         partition: &TopicPartition,
         number: i32,

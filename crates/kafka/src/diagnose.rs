@@ -48,7 +48,8 @@ fn refused_tls(config: &KafkaConfig, reason: &str, doing: &str) -> String {
     format!("cannot {doing}: TLS with {} failed (trusting {trusted}): {reason}", config.bootstrap_servers)
 }
 
-fn heard(seen: &[Seen]) -> String {
+/// What was heard, newest first.
+pub(crate) fn heard(seen: &[Seen]) -> String {
     let mut reasons: Vec<&str> = Vec::new();
     for seen in seen.iter().rev() {
         if !reasons.contains(&seen.reason.as_str()) && reasons.len() < MOST_REASONS {

@@ -63,8 +63,14 @@ pub(crate) fn is_fenced(code: Code) -> bool {
 
 /// Sorts a code. `detail` is what the broker or librdkafka said, or nothing.
 pub(crate) fn code_error(code: Code, detail: &str, doing: &str) -> LogError {
+    refused(code, detail, doing, "")
+}
+
+/// The same where it is known which right is needed, as in "Write on topic `x`".
+pub(crate) fn refused(code: Code, detail: &str, doing: &str, needs: &str) -> LogError {
     let detail = if detail.is_empty() { code.to_string() } else { detail.to_owned() };
     if let Some(acl) = missing_acl(code) {
+        let acl = if needs.is_empty() { acl } else { needs };
         return LogError::Fatal(format!(
             "not allowed to {doing}: {detail}. Missing ACL: {acl} \
              (`tapedeck topics acls` prints what each role needs)"

@@ -4,34 +4,45 @@
 //! Not here: delivery. What a failure means for a record is said by the kind of
 //! its error; what is done about it, `flow` decides.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use rdkafka::Offset;
 use tapedeck_log::{
     Figure, GroupInfo, GroupOffset, Log, Member, Placement, Reader, Record, Replication, Result, TopicConfig,
     TopicInfo, TopicPartition,
 };
 
+mod acls;
+mod admin;
 mod client;
 pub mod config;
 mod diagnose;
 mod error;
+mod groups;
 mod member;
 mod names;
 mod native;
+mod placing;
+mod producer;
 mod reader;
 mod security;
 mod stats;
+mod topics;
 mod transact;
 mod watch;
+mod writer;
 
+pub use acls::{Acl, AclOperation, AclResource};
 pub use config::KafkaConfig;
 
+use admin::Admin;
 use client::Client;
+use producer::Producer;
 
 /// A log on a cluster.
 pub struct KafkaLog {
     client: Arc<Client>,
+    producer: Producer,
+    admin: OnceLock<Admin>,
 }
 
 impl KafkaLog {
@@ -42,22 +53,62 @@ impl KafkaLog {
     /// where none can be reached, with what was tried.
     pub fn connect(config: &KafkaConfig) -> Result<Arc<Self>> {
         let client = Client::connect(config)?;
-        Ok(Arc::new(Self { client }))
+        Ok(Arc::new(Self { producer: Producer::new(Arc::clone(&client)), client, admin: OnceLock::new() }))
+    }
+
+    /// Gives rights; those that are there stay.
+    ///
+    /// # Errors
+    /// Fatal where the brokers keep no rights, or this user may not give them.
+    pub fn create_acls(&self, acls: &[Acl]) -> Result<()> {
+        acls::create(&self.client, acls)
+    }
+
+    /// Started with the first question for it: most processes have none.
+    fn admin(&self) -> Result<&Admin> {
+        if let Some(admin) = self.admin.get() {
+            return Ok(admin);
+        }
+        let admin = Admin::new(&self.client)?;
+        Ok(self.admin.get_or_init(|| admin))
     }
 }
 
 impl Log for KafkaLog {
-    fn create_topics(&self, _topics: &[TopicConfig]) -> Result<()> {
-        unreachable!()
+    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
+        topics::create(&self.client, self.admin()?, topics)
     }
+
     fn topics(&self) -> Result<Vec<TopicInfo>> {
-        unreachable!()
+        topics::list(&self.client, self.admin()?)
     }
-    fn append(&self, _records: Vec<Record>) -> Result<Vec<Placement>> {
-        unreachable!()
+
+    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<()> {
+        topics::add_partitions(&self.client, self.admin()?, topic, partitions)
     }
+
+    fn delete_topics(&self, topics: &[Arc<str>]) -> Result<()> {
+        topics::delete(&self.client, self.admin()?, topics)
+    }
+
+    fn wanted_replication(&self) -> Result<Option<Replication>> {
+        topics::wanted_replication(&self.client).map(Some)
+    }
+
+    fn figures(&self) -> Vec<Figure> {
+        stats::figures(&self.client.book.statistics())
+    }
+
+    fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
+        self.producer.append(&records)
+    }
+
+    fn append_kept(&self, records: &[Record]) -> Result<Vec<Placement>> {
+        self.producer.append(records)
+    }
+
     fn max_record_bytes(&self) -> usize {
-        1 << 20
+        placing::MAX_RECORD_BYTES
     }
 
     fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
@@ -69,14 +120,7 @@ impl Log for KafkaLog {
     }
 
     fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        let number = self.client.must_exist(partition)?;
-        let doing = format!("look for a time in {partition}");
-        // A negative number would be a place, not a time.
-        let at = Offset::Offset(timestamp_ms.max(0));
-        match self.client.one_offset(partition, number, at, true, &doing)? {
-            offset if offset >= 0 => Ok(client::unsigned(offset)),
-            _ => Ok(self.client.bounds(partition)?.1),
-        }
+        self.client.offset_at(partition, timestamp_ms)
     }
 
     fn reader(&self) -> Result<Box<dyn Reader>> {
@@ -87,19 +131,15 @@ impl Log for KafkaLog {
         member::join(&self.client, group, member, topics)
     }
 
-    fn committed(&self, _group: &str) -> Result<Vec<GroupOffset>> {
-        unreachable!()
+    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
+        groups::committed(&self.client, group)
     }
+
     fn groups(&self) -> Result<Vec<GroupInfo>> {
-        unreachable!()
+        groups::list(&self.client)
     }
-    fn reset_offsets(&self, _group: &str, _offsets: &[GroupOffset]) -> Result<()> {
-        unreachable!()
-    }
-    fn figures(&self) -> Vec<Figure> {
-        stats::figures(&self.client.book.statistics())
-    }
-    fn wanted_replication(&self) -> Result<Option<Replication>> {
-        Ok(None)
+
+    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
+        groups::reset(&self.client, group, offsets)
     }
 }
