@@ -5,10 +5,13 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use tapedeck_contracts::{Event, EventKind};
+use tapedeck_contracts::Event;
 
 use super::{Handle, curves::Curves, ids, names::Names, orders::Orders, reports, risk, stats::Stats, totals::Accounts};
-use crate::{Applied, Batch, OffsetMove, Result, Resume, Row, StoreError};
+use crate::{
+    Applied, Batch, OffsetMove, Result, Resume, Row, StoreError,
+    common::{at_row, refuse_other_kinds},
+};
 
 /// What a batch is being made into: the open transaction, and the sums and
 /// states that are written once at its end.
@@ -76,35 +79,6 @@ impl<'a> Step<'a> {
         self.stats.flush(self.conn)?;
         self.curves.flush(self.conn, self.ingested_ms)?;
         self.accounts.flush(self.conn)
-    }
-}
-
-/// The error of a row that cannot be kept; [`at_row`] gives it its index.
-pub(super) fn poison(detail: impl Into<String>) -> StoreError {
-    StoreError::Poison { index: 0, detail: detail.into() }
-}
-
-fn at_row(index: usize, error: StoreError) -> StoreError {
-    match error {
-        StoreError::Poison { detail, .. } => StoreError::Poison { index, detail },
-        other => other,
-    }
-}
-
-fn refuse_other_kinds(rows: &[Row]) -> Result<()> {
-    let kept = [
-        EventKind::ExecutionReport,
-        EventKind::RiskMetrics,
-        EventKind::Alert,
-        EventKind::Signal,
-        EventKind::ForwardTest,
-    ];
-    match rows.iter().enumerate().find(|(_, row)| !kept.contains(&row.event.kind())) {
-        None => Ok(()),
-        Some((index, row)) => {
-            let detail = format!("the store has no table for a {}: do not send it here", row.event.kind());
-            Err(StoreError::Poison { index, detail })
-        }
     }
 }
 

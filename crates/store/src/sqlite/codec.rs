@@ -12,7 +12,7 @@ use tapedeck_contracts::Dec;
 
 use super::failure::damaged;
 pub(super) use crate::common::{
-    values::{exact_sum, key, limit, lower_end, money_product, money_share, place, upper_end},
+    values::{exact_sum, key, limit, lower_end, place, upper_end},
     words::{EXEC_TYPES, LIQUIDITIES, ORDER_TYPES, SEVERITIES, SIDES, STATUSES, TIMES_IN_FORCE, code},
 };
 use crate::{

@@ -1,14 +1,7 @@
-//! The PnL curve as it is written: cumulative realised PnL and commissions of
-//! each symbol of an account, one row for each time with a report. There is no
-//! curve of the whole account: its symbols come from several partitions, whose
-//! order to each other is nobody's, so it is summed when it is read.
+//! The PnL curve as it is written: what a batch touches is read once, added to
+//! in memory, and written at its end.
 //!
-//! A curve's clock never goes back: a report with an earlier time than its
-//! curve's newest lands at that newest time. So each row is the state after
-//! some first part of the symbol's reports in the order of the log, never a
-//! mixture, and the last row holds them all.
-//!
-//! Not here: reading it.
+//! Not here: its rules, and reading it.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +9,11 @@ use rusqlite::{Connection, params};
 use rust_decimal::Decimal;
 use tapedeck_contracts::events::{ExecutionReport, RiskMetrics};
 
-use super::{
-    codec::{self, exact_sum},
-    names::Names,
-    reports::Series,
-    stats::too_large,
+use super::{codec, names::Names, reports::Series};
+use crate::{
+    Result,
+    common::curves::{Total, unrealized as sums},
 };
-use crate::Result;
 
 /// The symbol that stands for the whole account.
 pub(super) const WHOLE_ACCOUNT: i64 = 0;
@@ -36,13 +27,6 @@ pub(super) struct Curves {
     points: BTreeMap<(i64, i64, i64), (Decimal, Decimal)>,
 }
 
-#[derive(Clone, Copy)]
-struct Total {
-    time_us: i64,
-    realized: Decimal,
-    fees: Decimal,
-}
-
 impl Curves {
     /// Adds a report to the curve of its symbol. A commission in another currency
     /// than the account's is not in it.
@@ -53,15 +37,12 @@ impl Curves {
         report: &ExecutionReport,
         own_currency: bool,
     ) -> Result<()> {
-        let fees = if own_currency { *report.costs.commission } else { Decimal::ZERO };
         let key = (series.account, series.symbol);
         let mut total = match self.totals.get(&key) {
             Some(total) => *total,
             None => load(conn, key)?,
         };
-        let sums = exact_sum(total.realized, *report.pnl.realized).zip(exact_sum(total.fees, fees));
-        (total.realized, total.fees) = sums.ok_or_else(|| too_large(report))?;
-        total.time_us = total.time_us.max(report.timestamp.micros());
+        total.report(report, own_currency)?;
         self.totals.insert(key, total);
         self.points.insert((key.0, key.1, total.time_us), (total.realized, total.fees));
         Ok(())
@@ -99,7 +80,7 @@ fn load(conn: &Connection, (account, symbol): (i64, i64)) -> Result<Total> {
         Some(row) => {
             Ok(Total { time_us: row.get(0)?, realized: codec::decimal(row, 1)?, fees: codec::decimal(row, 2)? })
         }
-        None => Ok(Total { time_us: i64::MIN, realized: Decimal::ZERO, fees: Decimal::ZERO }),
+        None => Ok(Total::default()),
     }
 }
 
@@ -112,22 +93,11 @@ pub(super) fn unrealized(
     metrics: &RiskMetrics,
     at: (i64, i64, i64),
     held_before: &[i64],
-) -> Result<Option<Vec<i64>>> {
+) -> Result<Vec<i64>> {
     let (account, place, ingested_ms) = at;
-    let mut by_symbol = BTreeMap::from([(WHOLE_ACCOUNT, Decimal::ZERO)]);
-    by_symbol.extend(held_before.iter().map(|symbol| (*symbol, Decimal::ZERO)));
-    let mut held = Vec::with_capacity(metrics.positions.len());
-    for position in &metrics.positions {
-        let symbol = names.intern(conn, &position.symbol)?;
-        if !held.contains(&symbol) {
-            held.push(symbol);
-        }
-        for key in [symbol, WHOLE_ACCOUNT] {
-            let sum = by_symbol.entry(key).or_default();
-            let Some(more) = exact_sum(*sum, *position.unrealized_pnl) else { return Ok(None) };
-            *sum = more;
-        }
-    }
+    let symbols =
+        metrics.positions.iter().map(|position| names.intern(conn, &position.symbol)).collect::<Result<Vec<_>>>()?;
+    let (by_symbol, held) = sums(metrics, &symbols, &WHOLE_ACCOUNT, held_before)?;
     let mut put = conn.prepare_cached(
         "INSERT INTO unrealized_curve (account, symbol, time_us, place, unrealized, ingested_ms) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET place = excluded.place, \
@@ -136,5 +106,5 @@ pub(super) fn unrealized(
     for (symbol, sum) in by_symbol {
         put.execute(params![account, symbol, metrics.timestamp.micros(), place, codec::stored(sum), ingested_ms])?;
     }
-    Ok(Some(held))
+    Ok(held)
 }

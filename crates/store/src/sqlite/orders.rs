@@ -5,10 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, named_params, params};
-use tapedeck_contracts::{
-    Dec, Timestamp,
-    events::{ExecutionReport, OrderStatus},
-};
+use tapedeck_contracts::{Dec, Timestamp, events::ExecutionReport};
 
 use super::{
     codec::{self, Id, code},
@@ -17,7 +14,7 @@ use super::{
     reports::Series,
     series::series,
 };
-use crate::{OrderRow, OrdersQuery, Result, merge};
+use crate::{OrderRow, OrdersQuery, Result, common::words::is_open, merge};
 
 /// The orders that a batch touches, each with its newest report in it.
 #[derive(Default)]
@@ -82,10 +79,6 @@ impl<'a> Orders<'a> {
         }
         Ok(())
     }
-}
-
-fn is_open(status: OrderStatus) -> bool {
-    matches!(status, OrderStatus::New | OrderStatus::PartiallyFilled)
 }
 
 const COLUMNS: &str = "time_us, place, order_id, client_order_id, account, venue, symbol, side, order_type, quantity, \

@@ -4,15 +4,16 @@
 //! Not here: how orders, statistics and curves are kept.
 
 use rusqlite::{CachedStatement, Connection, params};
-use tapedeck_contracts::events::{Costs, ExecutionReport, Fill, Order, Pnl, Reason};
+use tapedeck_contracts::events::{ExecutionReport, Fill};
 
 use super::{
-    apply::{Step, poison},
+    apply::Step,
     codec::{self, Id, code},
-    ids::Digest,
-    stats::Replaced,
 };
-use crate::{Result, Row};
+use crate::{
+    Result, Row,
+    common::{identity::content, other_content, poison, stats::Replaced},
+};
 
 /// Who, where, what: the numbers of their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,11 +89,7 @@ fn remember_fill(step: &mut Step<'_>, series: Series, report: &ExecutionReport, 
     if known == content {
         return Ok(false);
     }
-    Err(poison(format!(
-        "fill `{}` of {} on {} {} is there already and says something else: a fill is reported once; correct it \
-         with TRADE_CORRECT or TRADE_CANCEL, under a fill_id of its own",
-        fill.fill_id, report.account, report.venue, report.symbol
-    )))
+    Err(other_content(report, &fill.fill_id))
 }
 
 /// The fill that a correction or a cancel names, while its row is kept.
@@ -163,90 +160,4 @@ fn insert(step: &mut Step<'_>, row: &Row, report: &ExecutionReport, series: Seri
         reason,
     ])?;
     Ok(())
-}
-
-/// A hash of all that a report says, but its event id and schema version. Every
-/// field is named, so that a new one is not forgotten.
-fn content(report: &ExecutionReport) -> i64 {
-    let ExecutionReport {
-        event_id: _,
-        schema_version: _,
-        timestamp,
-        account: _,
-        venue: _,
-        symbol: _,
-        exec_type,
-        decision_id,
-        strategy_id,
-        order,
-        fill,
-        costs,
-        pnl,
-        reason,
-    } = report;
-    let mut digest = Digest::default();
-    digest.number(timestamp.micros());
-    digest.number(code(codec::EXEC_TYPES, exec_type));
-    optional(&mut digest, decision_id.as_deref());
-    optional(&mut digest, strategy_id.as_deref());
-    of_order(&mut digest, order);
-    of_fill(&mut digest, fill.as_ref());
-    let Costs { commission, currency, slippage_bps } = costs;
-    money(&mut digest, Some(commission));
-    digest.text(currency);
-    // Positive and negative zero are one number.
-    digest.number((slippage_bps.map_or(f64::NAN, |bps| bps + 0.0)).to_bits().cast_signed());
-    let Pnl { realized, unrealized } = pnl;
-    money(&mut digest, Some(realized));
-    money(&mut digest, Some(unrealized));
-    let Reason { code, text } = reason.clone().unwrap_or(Reason { code: String::new(), text: String::new() });
-    digest.text(&code);
-    digest.text(&text);
-    digest.finish()
-}
-
-fn of_order(digest: &mut Digest, order: &Order) {
-    let Order {
-        order_id,
-        client_order_id,
-        side,
-        order_type,
-        quantity,
-        limit_price,
-        time_in_force,
-        status,
-        cum_qty,
-        leaves_qty,
-        avg_px,
-    } = order;
-    digest.text(order_id);
-    digest.text(client_order_id);
-    digest.number(code(codec::SIDES, side));
-    digest.number(code(codec::ORDER_TYPES, order_type));
-    digest.number(code(codec::TIMES_IN_FORCE, time_in_force));
-    digest.number(code(codec::STATUSES, status));
-    for value in [Some(quantity), limit_price.as_ref(), Some(cum_qty), Some(leaves_qty), avg_px.as_ref()] {
-        money(digest, value);
-    }
-}
-
-fn of_fill(digest: &mut Digest, fill: Option<&Fill>) {
-    let Some(Fill { fill_id: _, execution_number, last_qty, last_px, liquidity, ref_fill_id }) = fill else { return };
-    digest.number(execution_number.map_or(-1, u64::cast_signed));
-    money(digest, Some(last_qty));
-    money(digest, Some(last_px));
-    digest.number(code(codec::LIQUIDITIES, liquidity));
-    optional(digest, ref_fill_id.as_deref());
-}
-
-fn optional(digest: &mut Digest, text: Option<&str>) {
-    digest.number(i64::from(text.is_some()));
-    digest.text(text.unwrap_or_default());
-}
-
-/// Two decimals of the same value have the same text: no trailing zeros.
-fn money(digest: &mut Digest, value: Option<&tapedeck_contracts::Dec>) {
-    let value = value.map(|value| value.normalize());
-    digest.number(value.map_or(-1, |value| i64::from(value.scale())));
-    digest.bytes(&value.map_or(0, |value| value.mantissa()).to_le_bytes());
 }

@@ -4,17 +4,16 @@
 //! Not here: asking for alerts.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
 use tapedeck_contracts::events::{Alert, Envelope, RiskMetrics, Signal};
 
 use super::{
-    apply::{Step, poison},
+    apply::Step,
     codec::{self, Id, code},
     curves,
     failure::damaged,
     names::Names,
 };
-use crate::{Result, Row};
+use crate::{Result, Row, common::json};
 
 /// Keeps metrics; false where they are there already.
 pub(super) fn keep_metrics(step: &mut Step<'_>, row: &Row, metrics: &RiskMetrics) -> Result<bool> {
@@ -36,9 +35,6 @@ pub(super) fn keep_metrics(step: &mut Step<'_>, row: &Row, metrics: &RiskMetrics
     let before = step.accounts.metrics(conn, account, metrics)?;
     let at = (account, place, step.ingested_ms);
     let held = curves::unrealized(conn, step.names, metrics, at, before.as_deref().unwrap_or_default())?;
-    let held = held.ok_or_else(|| {
-        poison(format!("the unrealized PnL of {} would outgrow the 28 digits of a decimal", metrics.account))
-    })?;
     if before.is_some() {
         step.accounts.hold(conn, account, held)?;
     }
@@ -79,10 +75,6 @@ pub(super) fn keep_signal(step: &mut Step<'_>, row: &Row, signal: &Envelope<Sign
     )?
     .execute(params![time_us, codec::place(&row.origin)?, step.ingested_ms, symbol, id, json(signal)?])?;
     Ok(true)
-}
-
-fn json(body: &impl Serialize) -> Result<String> {
-    serde_json::to_string(body).map_err(|error| poison(format!("the body cannot be written as JSON: {error}")))
 }
 
 pub(super) const LATEST: &str =

@@ -1,82 +1,46 @@
-//! Accounts: what their sessions, reports and metrics say of them.
+//! Accounts as they are kept: what a batch touches is read once, changed in
+//! memory, and written at its end.
 //!
-//! Not here: risk metrics in full.
+//! Not here: what events say of an account.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use rusqlite::{Connection, OptionalExtension, params};
-use rust_decimal::Decimal;
 use tapedeck_contracts::{
-    Dec, Timestamp,
-    events::{Envelope, ExecutionReport, ForwardTest, RiskMetrics, portfolio::ForwardTestKind},
+    Timestamp,
+    events::{Envelope, ExecutionReport, ForwardTest, RiskMetrics},
 };
 
 use super::{codec, names::Names};
-use crate::{AccountRow, Result};
+use crate::{
+    AccountRow, Result,
+    common::accounts::{Account, begun},
+};
 
 /// The accounts that a batch touches.
 #[derive(Default)]
-pub(super) struct Accounts(BTreeMap<i64, Account>);
-
-#[derive(Default)]
-struct Account {
-    /// As its session or its metrics name it.
-    currency: Option<String>,
-    /// That of its first commission, until it is named.
-    fee_currency: Option<String>,
-    session_id: Option<String>,
-    source: Option<String>,
-    starting_equity: Option<Decimal>,
-    equity: Option<Decimal>,
-    /// Time of the newest metrics.
-    metrics_us: Option<i64>,
-    /// Symbols held at the newest metrics.
-    held: Vec<i64>,
-    as_of_us: Option<i64>,
-}
-
-impl Account {
-    fn seen_at(&mut self, time: Timestamp) {
-        self.as_of_us = self.as_of_us.max(Some(time.micros()));
-    }
-}
+pub(super) struct Accounts(BTreeMap<i64, Account<i64>>);
 
 impl Accounts {
     /// Notes a report; says whether its commission is in the account's currency.
     pub(super) fn report(&mut self, conn: &Connection, account: i64, report: &ExecutionReport) -> Result<bool> {
-        let account = self.get(conn, account)?;
-        account.seen_at(report.timestamp);
-        if account.currency.is_none() && account.fee_currency.is_none() {
-            account.fee_currency = Some(report.costs.currency.clone());
-        }
-        let own = account.currency.as_ref().or(account.fee_currency.as_ref());
-        Ok(own == Some(&report.costs.currency))
+        Ok(self.get(conn, account)?.report(report))
     }
 
     /// Whether metrics of this time come after all that were kept of the account.
     pub(super) fn is_after_all(&mut self, conn: &Connection, account: i64, time: Timestamp) -> Result<bool> {
-        Ok(self.get(conn, account)?.metrics_us < Some(time.micros()))
+        Ok(self.get(conn, account)?.is_after_all(time))
     }
 
-    /// Notes metrics; older ones than the newest change nothing. Returns the
-    /// symbols that were held before, where these are the newest.
+    /// Notes metrics. Returns the symbols that were held before, where these are
+    /// the newest.
     pub(super) fn metrics(
         &mut self,
         conn: &Connection,
         account: i64,
         metrics: &RiskMetrics,
     ) -> Result<Option<Vec<i64>>> {
-        let account = self.get(conn, account)?;
-        account.seen_at(metrics.timestamp);
-        if account.metrics_us > Some(metrics.timestamp.micros()) {
-            return Ok(None);
-        }
-        account.metrics_us = Some(metrics.timestamp.micros());
-        account.equity = Some(*metrics.equity);
-        if metrics.currency.is_some() {
-            account.currency.clone_from(&metrics.currency);
-        }
-        Ok(Some(account.held.clone()))
+        Ok(self.get(conn, account)?.metrics(metrics))
     }
 
     /// Notes what is held at the newest metrics.
@@ -92,20 +56,9 @@ impl Accounts {
         names: &mut Names,
         event: &Envelope<ForwardTest>,
     ) -> Result<()> {
-        let test = &event.data;
-        let (ForwardTestKind::Started, Some(name)) = (test.event, &test.account) else { return Ok(()) };
+        let Some(name) = begun(event) else { return Ok(()) };
         let account = names.intern(conn, name)?;
-        let account = self.get(conn, account)?;
-        account.seen_at(event.timestamp);
-        account.session_id = Some(test.session_id.clone());
-        account.source.clone_from(&test.source);
-        account.starting_equity = test.starting_equity.map(|equity| *equity);
-        if account.equity.is_none() {
-            account.equity = account.starting_equity;
-        }
-        if test.currency.is_some() {
-            account.currency.clone_from(&test.currency);
-        }
+        self.get(conn, account)?.session(event);
         Ok(())
     }
 
@@ -132,7 +85,7 @@ impl Accounts {
         Ok(())
     }
 
-    fn get(&mut self, conn: &Connection, account: i64) -> Result<&mut Account> {
+    fn get(&mut self, conn: &Connection, account: i64) -> Result<&mut Account<i64>> {
         match self.0.entry(account) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(unknown) => Ok(unknown.insert(load(conn, account)?)),
@@ -140,7 +93,7 @@ impl Accounts {
     }
 }
 
-fn load(conn: &Connection, account: i64) -> Result<Account> {
+fn load(conn: &Connection, account: i64) -> Result<Account<i64>> {
     let mut statement = conn.prepare_cached(
         "SELECT currency, fee_currency, session_id, source, starting_equity, equity, metrics_us, held, as_of_us \
          FROM accounts WHERE account = ?1",
@@ -177,16 +130,8 @@ pub(super) fn accounts(conn: &Connection, names: &mut Names) -> Result<Vec<Accou
     let ids = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut rows = Vec::with_capacity(ids.len());
     for id in ids {
-        let account = load(conn, id)?;
-        rows.push(AccountRow {
-            account: names.name(conn, id)?.to_string(),
-            currency: account.currency.or(account.fee_currency),
-            session_id: account.session_id,
-            source: account.source,
-            starting_equity: account.starting_equity.map(Dec),
-            equity: account.equity.map(Dec),
-            as_of: Timestamp::from_micros(account.as_of_us.unwrap_or_default()),
-        });
+        let name = names.name(conn, id)?.to_string();
+        rows.push(load(conn, id)?.into_answer(name));
     }
     rows.sort_by(|a, b| a.account.cmp(&b.account));
     Ok(rows)
