@@ -14,12 +14,20 @@ use self::{
 };
 use crate::Result;
 
+mod accounts;
+mod alerts;
 mod codec;
 mod connect;
 mod failure;
+mod fills;
+mod orders;
 mod partitions;
+mod pnl;
 mod pool;
+mod risk;
 mod schema;
+mod series;
+mod stats;
 
 /// The `[postgres]` section.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
