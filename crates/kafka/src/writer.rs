@@ -78,14 +78,28 @@ impl Writer {
         places: &Places,
         deadline: Instant,
     ) -> Result<Vec<Placement>, Failure> {
-        let call = self.deliveries().begin(records.len());
-        let result = self.send(call, records, places, deadline).and_then(|()| self.deliveries().wait(call, deadline));
+        let call = self.begin(records.len());
+        let result = self.send(call, records, places, deadline).and_then(|()| self.wait(call, deadline));
         if result.is_err() {
             self.retire();
         }
-        // What is still to come for the call finds it gone.
-        self.deliveries().end(call);
+        self.end(call);
         result
+    }
+
+    /// Begins a call of so many records.
+    pub(crate) fn begin(&self, records: usize) -> u32 {
+        self.deliveries().begin(records)
+    }
+
+    /// Waits until all records of a call are acknowledged, or one failed.
+    pub(crate) fn wait(&self, call: u32, deadline: Instant) -> Result<Vec<Placement>, Failure> {
+        self.deliveries().wait(call, deadline)
+    }
+
+    /// Ends a call: reports that are still to come for it find it gone.
+    pub(crate) fn end(&self, call: u32) {
+        self.deliveries().end(call);
     }
 
     /// Whether another call must begin with a fresh producer.
@@ -106,7 +120,14 @@ impl Writer {
         self.native.client().context()
     }
 
-    fn send(&self, call: u32, records: &[Record], places: &Places, deadline: Instant) -> Result<(), Failure> {
+    /// Hands all records of a call to librdkafka, waiting where its queue is full.
+    pub(crate) fn send(
+        &self,
+        call: u32,
+        records: &[Record],
+        places: &Places,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
         let mut next = 0;
         while next < records.len() {
             {
