@@ -26,6 +26,8 @@ use rdkafka::{
 };
 use rdkafka_sys::bindings as c;
 
+pub(crate) mod queue;
+
 /// What librdkafka waits beyond the time a request may take, before it answers
 /// that it ran out.
 const GRACE: Duration = Duration::from_secs(1);

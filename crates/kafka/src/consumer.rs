@@ -1,0 +1,258 @@
+//! A consumer of librdkafka as readers and members use it: how it is set up, what
+//! it tells between calls, and the bell that wakes who waits for records.
+//!
+//! Not here: which partitions it reads, and from where.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode as Code},
+    types::RDKafkaRespErr,
+};
+use tapedeck_log::{LogError, Result};
+
+use crate::{
+    client::Client,
+    error::log_error,
+    watch::{Book, locked},
+};
+
+/// A consumer whose events wait to be asked for.
+pub(crate) type Handle = BaseConsumer<Events>;
+
+/// A broker holds a question for so long where nothing is there to be read. While
+/// it does, librdkafka does not ask it for partitions that are new.
+const FETCH_WAIT_MS: &str = "250";
+/// After so long a partition whose queue was full is looked at again. With a small
+/// share a queue is empty within milliseconds, and librdkafka's own second would
+/// be the pace.
+const FULL_AGAIN_MS: &str = "20";
+/// After so long a fetch that failed is tried again.
+const FAILED_AGAIN_MS: &str = "100";
+/// A topic is known to be there before it is read; one that is missing for so long
+/// was deleted.
+const MISSING_MS: &str = "3000";
+/// The least that is fetched ahead of a partition: a quarter of a large record.
+const LEAST_AHEAD: u64 = 256 << 10;
+/// The most that one answer holds of a partition, where records are not larger:
+/// more makes nothing faster.
+const MOST_FETCHED: u64 = 4 << 20;
+/// What librdkafka holds for each record that is fetched ahead, beside its bytes.
+const HELD_BESIDE: u64 = 512;
+
+/// What a consumer is to be.
+pub(crate) struct Wanted<'a> {
+    /// How many partitions it reads at most: they share what may be fetched ahead.
+    pub(crate) partitions: u64,
+    /// The cluster's name of the group, and the member's name, where it joins one.
+    pub(crate) seat: Option<(&'a str, &'a str)>,
+}
+
+/// Starts a consumer; the bell rings for its events.
+pub(crate) fn start(client: &Client, wanted: &Wanted<'_>, bell: &Arc<Bell>) -> Result<Handle> {
+    let config = config(client, wanted);
+    let mut handle: Handle =
+        config.create_with_context(Events::new(&client.book)).map_err(|error| log_error(&error, "start a consumer"))?;
+    let ringing = Arc::clone(bell);
+    handle.set_nonempty_callback(move || ringing.ring());
+    Ok(handle)
+}
+
+fn config(client: &Client, wanted: &Wanted<'_>) -> ClientConfig {
+    let mut config = client.native_config();
+    let each = (client.config.fetch_bytes / wanted.partitions.max(1)).max(LEAST_AHEAD);
+    // librdkafka asks again while the queue is not full, so that one answer more
+    // than its limit may lie there: each is half.
+    let fetched = (each / 2).min(MOST_FETCHED);
+    config.set("queued.max.messages.kbytes", (each / 2 / 1024).to_string());
+    config.set("queued.min.messages", (each / HELD_BESIDE).clamp(100, 100_000).to_string());
+    config.set("fetch.message.max.bytes", fetched.to_string());
+    config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
+    config.set("fetch.queue.backoff.ms", FULL_AGAIN_MS);
+    config.set("fetch.error.backoff.ms", FAILED_AGAIN_MS);
+    config.set("topic.metadata.propagation.max.ms", MISSING_MS);
+    if let Some((group, member)) = wanted.seat {
+        let session_ms = client.config.session_timeout_ms;
+        config.set("client.id", member);
+        config.set("group.id", group);
+        config.set("session.timeout.ms", session_ms.to_string());
+        // A change of the group is heard of with a heartbeat, so these are frequent.
+        config.set("heartbeat.interval.ms", (session_ms / 5).clamp(50, 1000).to_string());
+        config.set("max.poll.interval.ms", max_poll(client).as_millis().to_string());
+    } else {
+        // It lives for a moment; what it fetched the members' figures do not hold.
+        config.set("statistics.interval.ms", "0");
+    }
+    for (property, value) in &client.config.properties {
+        config.set(property, value);
+    }
+    // These are what the promises rest on, and no property changes them.
+    for (property, value) in [
+        ("isolation.level", "read_committed"),
+        ("auto.offset.reset", "error"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("enable.partition.eof", "true"),
+        ("check.crcs", "true"),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("group.protocol", "classic"),
+    ] {
+        config.set(property, value);
+    }
+    config
+}
+
+/// Takes what a consumer tells between calls.
+///
+/// # Errors
+/// What does not pass by itself, and that no broker can be reached.
+pub(crate) fn hear(consumer: &Handle, client: &Client, doing: &str) -> Result<()> {
+    // As many as may have come since the last call; the rest with the next.
+    const MOST: usize = 16;
+    for _ in 0..MOST {
+        match consumer.poll(Duration::ZERO) {
+            Some(Err(error)) => judge(&error, client, doing)?,
+            // No partition gives its records here.
+            Some(Ok(_)) => {}
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// Whether something that a consumer told is an error of the call.
+fn judge(error: &KafkaError, client: &Client, doing: &str) -> Result<()> {
+    match error.rdkafka_error_code() {
+        // A connection comes back, or all are gone, which has a code of its own.
+        Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) | None => Ok(()),
+        // These are told elsewhere: as a change, and by each partition's queue.
+        Some(Code::PollExceeded | Code::PartitionEOF) => Ok(()),
+        Some(Code::AllBrokersDown) => {
+            let since = Instant::now().checked_sub(client.timeout()).unwrap_or_else(Instant::now);
+            Err(client.explain(error, since, doing))
+        }
+        Some(_) => match log_error(error, doing) {
+            LogError::Transient(text) => {
+                tracing::warn!(target: "kafka", "{text}; it is tried again");
+                Ok(())
+            }
+            other => Err(other),
+        },
+    }
+}
+
+/// How long a member may stay away: librdkafka wants it no shorter than a session.
+pub(crate) fn max_poll(client: &Client) -> Duration {
+    let config = &client.config;
+    Duration::from_millis(config.max_poll_interval_ms.max(config.session_timeout_ms))
+}
+
+/// A change of what a member owns, to be answered.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// Partitions that are new.
+    Assign(Vec<(String, i32)>),
+    /// Partitions to give up.
+    Revoke(Vec<(String, i32)>),
+    /// They are somebody else's already.
+    Lost,
+}
+
+/// What a consumer told between calls. Changes wait here until the member asks:
+/// none is answered behind its back.
+pub(crate) struct Events {
+    book: Arc<Book>,
+    changes: Mutex<VecDeque<Change>>,
+    closing: AtomicBool,
+}
+
+impl Events {
+    fn new(book: &Arc<Book>) -> Self {
+        Self { book: Arc::clone(book), changes: Mutex::default(), closing: AtomicBool::new(false) }
+    }
+
+    /// The oldest change that was not asked for.
+    pub(crate) fn next_change(&self) -> Option<Change> {
+        locked(&self.changes).pop_front()
+    }
+
+    /// From now on changes are answered at once, since nobody asks any more.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Relaxed);
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.book.note_log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            // It has left the group before it says so.
+            Some(Code::PollExceeded) => locked(&self.changes).push_back(Change::Lost),
+            Some(Code::PartitionEOF) => {}
+            _ => self.book.note_error(&error, reason),
+        }
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        self.book.note_statistics("member", json);
+    }
+}
+
+impl ConsumerContext for Events {
+    fn rebalance(&self, consumer: &Handle, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        if self.closing.load(Relaxed) {
+            let answer = if assigned { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
+            if let Err(error) = answer {
+                tracing::debug!(target: "kafka", "on leaving a group: {error}");
+            }
+            return;
+        }
+        let places = list.elements().iter().map(|it| (it.topic().to_owned(), it.partition())).collect();
+        locked(&self.changes).push_back(match (assigned, consumer.assignment_lost()) {
+            (true, _) => Change::Assign(places),
+            (false, false) => Change::Revoke(places),
+            (false, true) => Change::Lost,
+        });
+    }
+}
+
+/// Counts what happened, and wakes who waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rings: Mutex<u64>,
+    waiting: Condvar,
+}
+
+impl Bell {
+    /// How often it has rung.
+    pub(crate) fn rings(&self) -> u64 {
+        *locked(&self.rings)
+    }
+
+    /// Something happened.
+    pub(crate) fn ring(&self) {
+        *locked(&self.rings) += 1;
+        self.waiting.notify_all();
+    }
+
+    /// Waits until it rings after `heard`, and no longer than is given.
+    pub(crate) fn wait(&self, heard: u64, longest: Duration) {
+        let rings = locked(&self.rings);
+        // A thread that panicked while it counted left a count.
+        drop(self.waiting.wait_timeout_while(rings, longest, |rings| *rings == heard));
+    }
+}
