@@ -19,6 +19,7 @@ use tapedeck_store::{
 
 use crate::{
     config::{Compression, Config, LogKind, StoreKind},
+    deck::REPLAY_FILE,
     exit,
 };
 
@@ -139,8 +140,8 @@ fn embedded_config(config: &Config) -> EmbeddedConfig {
     }
 }
 
-/// The topics of the catalogue as this config wants them; of a folder that keeps
-/// everything (a replay, which may go on after days) without retention.
+/// The topics of the catalogue as this config wants them; without retention where
+/// a folder keeps everything.
 pub(crate) fn wanted_topics(config: &Config, keeps_all: bool) -> Vec<TopicConfig> {
     let bytes = (config.log.max_topic_bytes > 0).then_some(config.log.max_topic_bytes);
     let mut topics = topics::of_catalogue(bytes);
@@ -180,6 +181,11 @@ pub(crate) fn make_topics(log: &dyn Log, config: &Config, wanted: &[TopicConfig]
     }
     log.create_topics(&missing)?;
     Ok(())
+}
+
+/// Whether a folder keeps everything: a replay, which may go on after days.
+pub(crate) fn keeps_all(dir: &Path) -> bool {
+    dir.join(REPLAY_FILE).exists()
 }
 
 /// A topic among those that are there.

@@ -9,8 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::chaos::FaultKind;
 
 mod dlq;
+mod topics;
 
 pub(crate) use dlq::{DlqCommand, DlqFilter, DlqWhat};
+pub(crate) use topics::{AclsArgs, ApplyArgs, TopicsCommand, WatchArgs};
 
 /// The event backbone of a trading operation.
 #[derive(Debug, Parser)]
@@ -210,17 +212,6 @@ pub(crate) enum ConfigCommand {
         /// Every key at its default, with its reason
         #[arg(long)]
         defaults: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TopicsCommand {
-    /// All topics with partitions, records and bytes
-    List,
-    /// One topic, by partition
-    Describe {
-        /// The topic
-        topic: String,
     },
 }
 

@@ -226,7 +226,7 @@ impl Deck {
             );
         }
         let (log, store) = (backends::open_log(dir, config)?, backends::open_store(dir, config)?);
-        let wanted = backends::wanted_topics(config, dir.join(REPLAY_FILE).exists());
+        let wanted = backends::wanted_topics(config, backends::keeps_all(dir));
         if topics == Topics::Make || config.log.kind == LogKind::Embedded {
             backends::make_topics(&*log, config, &wanted)?;
         }

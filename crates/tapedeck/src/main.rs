@@ -26,6 +26,7 @@ mod emitters;
 mod exit;
 mod replay;
 mod show;
+mod topics;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

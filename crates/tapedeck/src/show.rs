@@ -57,6 +57,11 @@ pub(crate) fn has_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// Whether stdout is a terminal that can be cleared.
+pub(crate) fn is_page() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// A number with its thousands apart.
 pub(crate) fn thousands(n: u64) -> String {
     let digits = n.to_string();

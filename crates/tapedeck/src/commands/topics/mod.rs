@@ -1,12 +1,16 @@
-//! `tapedeck topics`: what the log holds.
+//! `tapedeck topics`: what the log holds, and what it should hold.
 //!
-//! Not here: making topics, which opening a folder does from the catalogue.
+//! Not here: making the topics that are missing, which every start does.
 
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{admin::Admin, cli::TopicsCommand, config::Config, exit, show};
+
+mod acls;
+mod plan;
+mod watch;
 
 #[derive(Debug, Deserialize)]
 struct Topics {
@@ -35,14 +39,15 @@ struct Partition {
 }
 
 pub(super) fn run(config: &Config, command: &TopicsCommand, json: bool) -> anyhow::Result<ExitCode> {
-    let admin = Admin::connect(config)?;
-    let topics = admin.get::<Topics>("/api/admin/topics", &[]);
-    admin.close();
-    let topics = topics?.items;
     match command {
-        TopicsCommand::List if json => show::json(&topics),
-        TopicsCommand::List => list(&topics),
+        TopicsCommand::List if json => show::json(&topics(config)?),
+        TopicsCommand::List => list(&topics(config)?),
+        TopicsCommand::Plan => plan::plan(config, json)?,
+        TopicsCommand::Apply(args) => plan::apply(config, args, json)?,
+        TopicsCommand::Watch(args) => watch::run(config, args, json)?,
+        TopicsCommand::Acls(args) => acls::run(config, args, json)?,
         TopicsCommand::Describe { topic } => {
+            let topics = topics(config)?;
             let found = topics
                 .iter()
                 .find(|known| known.topic == *topic)
@@ -51,6 +56,13 @@ pub(super) fn run(config: &Config, command: &TopicsCommand, json: bool) -> anyho
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn topics(config: &Config) -> anyhow::Result<Vec<Topic>> {
+    let admin = Admin::connect(config)?;
+    let topics = admin.get::<Topics>("/api/admin/topics", &[]);
+    admin.close();
+    Ok(topics?.items)
 }
 
 fn list(topics: &[Topic]) {
