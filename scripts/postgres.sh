@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 
 find_programs() {
-    for bin in /usr/lib/postgresql/15/bin "$(dirname "$(command -v initdb || echo /-/-)")"; do
+    for bin in /usr/lib/postgresql/15/bin /usr/lib/postgresql/*/bin "$(dirname "$(command -v initdb || echo /-/-)")"; do
         [ ! -x "$bin/initdb" ] || [ ! -x "$bin/postgres" ] || return 0
     done
     echo "$me: PostgreSQL is missing (Debian: apt-get install postgresql-15)" >&2
