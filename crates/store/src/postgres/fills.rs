@@ -127,3 +127,28 @@ fn fill(row: &Row) -> Result<FillRow> {
         strategy_id: get(row, 21)?,
     })
 }
+#[cfg(test)]
+mod dump {
+    #[test]
+    fn dump() {
+        use super::*;
+        use std::io::Write;
+        let mut f = std::fs::File::create("/tmp/s-pgread/q.sql").unwrap();
+        let x = |f: &mut std::fs::File, n: &str, s: &str| writeln!(f, "{n}\t{s}").unwrap();
+        x(&mut f, "all", &all_sql());
+        x(&mut f, "series", &series_sql());
+        x(&mut f, "exec", &executions_sql());
+        for a in [false, true] {
+            for b in [false, true] {
+                x(&mut f, &format!("orders_{a}_{b}"), &crate::postgres::orders::sql(a, b));
+                x(&mut f, &format!("alerts_{a}_{b}"), &crate::postgres::alerts::sql(a, b));
+            }
+        }
+        x(&mut f, "pairs", &crate::postgres::orders::pairs_sql());
+        x(&mut f, "realized", &crate::postgres::pnl::realized_sql());
+        x(&mut f, "unrealized", &crate::postgres::pnl::unrealized_sql());
+        x(&mut f, "stats", crate::postgres::stats::STATS);
+        x(&mut f, "fees", crate::postgres::stats::FEES);
+        x(&mut f, "seriesof", crate::postgres::series::SERIES);
+    }
+}

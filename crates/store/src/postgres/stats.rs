@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::Decimal;
-use tapedeck_contracts::Dec;
 use tokio_postgres::Row;
 
 use super::{
@@ -13,7 +12,10 @@ use super::{
     connect::Session,
     risk,
 };
-use crate::{Result, SymbolStats, common::values::exact_sum};
+use crate::{
+    Result, SymbolStats,
+    common::{stats::Stat, values::exact_sum},
+};
 
 /// A row a series, and they are few. A filter that is off is null.
 pub(super) const STATS: &str = "SELECT s.account, s.venue, s.symbol, coalesce(a.currency, a.fee_currency, ''), s.fills, \
@@ -53,30 +55,19 @@ fn stats(
     held: &HashMap<Of, Option<Decimal>>,
 ) -> Result<SymbolStats> {
     let of = of(row)?;
-    let currency: String = get(row, 3)?;
-    let mut fees = fees.remove(&of).unwrap_or_default();
-    let own = fees.remove(&currency).unwrap_or_default();
-    let (slippage_sum, slippage_weight): (f64, f64) = (get(row, 10)?, get(row, 11)?);
+    let stat = Stat {
+        fills: get(row, 4)?,
+        volume: *codec::dec(row, 5)?,
+        turnover: *codec::dec(row, 6)?,
+        realized: *codec::dec(row, 7)?,
+        round_trips: get(row, 8)?,
+        round_trips_won: get(row, 9)?,
+        slippage_sum: get(row, 10)?,
+        slippage_weight: get(row, 11)?,
+        fees: fees.remove(&of).unwrap_or_default(),
+        ..Stat::default()
+    };
     let unrealized = held.get(&of).copied().flatten().unwrap_or_default();
     let (account, venue, symbol) = of;
-    Ok(SymbolStats {
-        account,
-        venue,
-        symbol,
-        currency,
-        fills: get::<i64>(row, 4)?.max(0).unsigned_abs(),
-        volume: codec::dec(row, 5)?,
-        turnover: codec::dec(row, 6)?,
-        fees: Dec(own),
-        other_fees: fees
-            .into_iter()
-            .filter(|(_, total)| !total.is_zero())
-            .map(|(of, total)| (of, Dec(total)))
-            .collect(),
-        realized: codec::dec(row, 7)?,
-        unrealized: Dec(unrealized),
-        round_trips: get::<i64>(row, 8)?.unsigned_abs(),
-        round_trips_won: get::<i64>(row, 9)?.unsigned_abs(),
-        slippage_bps: (slippage_weight > 0.0).then(|| slippage_sum / slippage_weight),
-    })
+    Ok(stat.into_answer(account, venue, symbol, get(row, 3)?, unrealized))
 }
