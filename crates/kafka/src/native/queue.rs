@@ -126,7 +126,7 @@ impl PartitionQueue {
             // SAFETY: the queue lives. A message that comes is ours, and `Message`
             // destroys it.
             let message = unsafe { c::rd_kafka_consume_queue(self.queue, 0) };
-            self.head = (!message.is_null()).then_some(Message(message));
+            self.head = (!message.is_null()).then(|| Message(message));
         }
         let message = self.head.as_ref()?;
         // SAFETY: the message is whole until it is destroyed, which needs `self`
