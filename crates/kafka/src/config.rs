@@ -60,6 +60,9 @@ pub struct KafkaConfig {
     pub request_timeout_ms: u64,
     /// librdkafka's properties by their names, over all of the above.
     pub properties: BTreeMap<String, String>,
+    /// What topics made here get beside partitions, retention, clean-up and
+    /// replication, by Kafka's names (`segment.bytes`); topics that are there keep theirs.
+    pub topic_properties: BTreeMap<String, String>,
 }
 
 impl Default for KafkaConfig {
@@ -88,6 +91,7 @@ impl Default for KafkaConfig {
             transaction_timeout_ms: 10_000,
             request_timeout_ms: 10_000,
             properties: BTreeMap::new(),
+            topic_properties: BTreeMap::new(),
         }
     }
 }

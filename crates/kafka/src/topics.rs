@@ -80,6 +80,9 @@ fn make(client: &Arc<Client>, admin: &Admin, metadata: &Metadata, topics: &[&Top
             properties.push((MIN_IN_SYNC, replication.min_in_sync.to_string()));
             // A record and what stands around it.
             properties.push((MAX_MESSAGE_BYTES, (2 * MAX_RECORD_BYTES).to_string()));
+            let given = &client.config.topic_properties;
+            properties.retain(|(key, _)| !given.contains_key(*key));
+            properties.extend(given.iter().map(|(key, value)| (key.as_str(), value.clone())));
             (client.outer(&topic.name), i32::try_from(topic.partitions).unwrap_or(i32::MAX), properties)
         })
         .collect();
@@ -158,7 +161,7 @@ fn same(key: &str, now: &str, wanted: &str) -> bool {
 }
 
 /// What the cluster is told of a topic's retention and clean-up.
-fn properties(topic: &TopicConfig) -> Vec<(&'static str, String)> {
+fn properties(topic: &TopicConfig) -> Vec<(&str, String)> {
     let or_never = |limit: Option<u64>| limit.map_or("-1".to_owned(), |limit| limit.to_string());
     let retention_ms = topic.retention.map(|kept| u64::try_from(kept.as_millis()).unwrap_or(i64::MAX as u64));
     let cleanup = match (topic.compact, topic.delete) {
