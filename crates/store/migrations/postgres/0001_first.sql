@@ -7,6 +7,10 @@
 -- of years long past go where everything of today goes, retention (which counts from ingest)
 -- drops whole partitions, and what is compressed is not written to again. Nothing in them is
 -- updated. What stands (sums, orders, newest states, ids) is not partitioned and never dropped.
+--
+-- A planner takes an index in part only for a query that repeats the index's condition. Some
+-- conditions here are true of every row (a place is never negative) and are there for that alone:
+-- each query has one index, and a guess about how often a name occurs cannot send it along another.
 
 CREATE TABLE consumer_offsets (
     consumer_group text COLLATE "C" NOT NULL, topic text COLLATE "C" NOT NULL, partition bigint NOT NULL,
@@ -38,7 +42,7 @@ CREATE TABLE exec_reports (
     commission numeric NOT NULL, currency text COLLATE "C" NOT NULL, slippage_bps float8,
     realized numeric NOT NULL, unrealized numeric NOT NULL, reason_code text COLLATE "C", reason_text text COLLATE "C"
 ) PARTITION BY RANGE (ingested_at);
-CREATE INDEX fills_time ON exec_reports (time, place) WHERE fill_id IS NOT NULL;
+CREATE INDEX fills_time ON exec_reports (time, place) WHERE fill_id IS NOT NULL AND place >= 0;
 CREATE INDEX fills_series ON exec_reports (account, symbol, venue, time, place) WHERE fill_id IS NOT NULL;
 CREATE INDEX executions ON exec_reports (account, execution_number)
     WHERE execution_number IS NOT NULL AND exec_type = 'TRADE';
@@ -55,10 +59,10 @@ CREATE TABLE orders (
     decision_id text COLLATE "C", strategy_id text COLLATE "C",
     PRIMARY KEY (account, venue, symbol, order_id)
 );
-CREATE INDEX orders_time ON orders (time, place);
+CREATE INDEX orders_time ON orders (time, place) WHERE place >= 0;
 CREATE INDEX orders_account_symbol ON orders (account, symbol, time, place);
 -- Open orders are few: these stay small, and a filter by symbol reads at most the open ones.
-CREATE INDEX orders_open_time ON orders (time, place) WHERE open;
+CREATE INDEX orders_open_time ON orders (time, place) WHERE open AND place >= 0;
 CREATE INDEX orders_open_account ON orders (account, time, place) WHERE open;
 -- For retention alone. New versions of rows are written in the order of their ingest, so that a
 -- summary of each stretch of pages finds the oldest.
@@ -129,9 +133,9 @@ CREATE TABLE alerts (
     ingested_at timestamptz NOT NULL, time timestamptz NOT NULL, place bigint NOT NULL,
     severity text COLLATE "C" NOT NULL, account text COLLATE "C", body text NOT NULL
 ) PARTITION BY RANGE (ingested_at);
-CREATE INDEX alerts_time ON alerts (time, place);
-CREATE INDEX alerts_severity ON alerts (severity, time, place);
-CREATE INDEX alerts_account ON alerts (account, time, place);
+CREATE INDEX alerts_time ON alerts (time, place) WHERE place >= 0;
+CREATE INDEX alerts_severity ON alerts (severity, time, place) WHERE place > -1;
+CREATE INDEX alerts_account ON alerts (account, time, place) WHERE place > -2;
 CREATE INDEX alerts_account_severity ON alerts (account, severity, time, place);
 
 CREATE TABLE signals (

@@ -22,21 +22,26 @@ use crate::{
     },
 };
 
-/// The query for these filters.
+/// The query for these filters. What it says of `place` is always true: it chooses
+/// the index, as the schema says.
 pub(super) fn sql(account: bool, severities: bool) -> String {
-    let account = if account { " AND a.account = $5" } else { "" };
-    if !severities {
-        return format!(
-            "SELECT a.time, a.place, a.body FROM alerts a WHERE a.time >= $1 AND (a.time, a.place) < ($2, $3){account} \
-             ORDER BY a.time DESC, a.place DESC LIMIT $4"
-        );
+    let of = match (account, severities) {
+        (false, false) => "a.place >= 0",
+        (false, true) => "a.place > -1 AND a.severity = w.severity",
+        (true, false) => "a.place > -2 AND a.account = $5",
+        (true, true) => "a.account = $5 AND a.severity = w.severity",
+    };
+    let newest = format!(
+        "SELECT a.time, a.place, a.body FROM alerts a WHERE {of} AND a.time >= $1 AND (a.time, a.place) < ($2, $3) \
+         ORDER BY a.time DESC, a.place DESC LIMIT $4"
+    );
+    match severities {
+        false => newest,
+        true => format!(
+            "SELECT f.* FROM unnest(${}::text[]) AS w (severity) CROSS JOIN LATERAL ({newest}) AS f",
+            if account { 6 } else { 5 }
+        ),
     }
-    let number = if account.is_empty() { 5 } else { 6 };
-    format!(
-        "SELECT f.* FROM unnest(${number}::text[]) AS w (severity) CROSS JOIN LATERAL (SELECT a.time, a.place, a.body \
-         FROM alerts a WHERE a.severity = w.severity AND a.time >= $1 AND (a.time, a.place) < ($2, $3){account} \
-         ORDER BY a.time DESC, a.place DESC LIMIT $4) AS f"
-    )
 }
 
 /// Alerts, newest first.

@@ -23,10 +23,10 @@ const COLUMNS: &str = "r.time, r.place, r.fill_id, r.execution_number, r.event_i
      r.symbol, r.side, r.last_qty, r.last_px, r.liquidity, r.commission, r.currency, r.slippage_bps, r.realized, \
      r.order_id, r.client_order_id, r.status, r.decision_id, r.strategy_id";
 
-/// All fills, newest first.
+/// All fills, newest first; `place >= 0` chooses the index, as the schema says.
 pub(super) fn all_sql() -> String {
     format!(
-        "SELECT {COLUMNS} FROM exec_reports r WHERE r.fill_id IS NOT NULL AND r.time >= $1 \
+        "SELECT {COLUMNS} FROM exec_reports r WHERE r.fill_id IS NOT NULL AND r.place >= 0 AND r.time >= $1 \
          AND (r.time, r.place) < ($2, $3) ORDER BY r.time DESC, r.place DESC LIMIT $4"
     )
 }
@@ -126,29 +126,4 @@ fn fill(row: &Row) -> Result<FillRow> {
         decision_id: get(row, 20)?,
         strategy_id: get(row, 21)?,
     })
-}
-#[cfg(test)]
-mod dump {
-    #[test]
-    fn dump() {
-        use super::*;
-        use std::io::Write;
-        let mut f = std::fs::File::create("/tmp/s-pgread/q.sql").unwrap();
-        let x = |f: &mut std::fs::File, n: &str, s: &str| writeln!(f, "{n}\t{s}").unwrap();
-        x(&mut f, "all", &all_sql());
-        x(&mut f, "series", &series_sql());
-        x(&mut f, "exec", &executions_sql());
-        for a in [false, true] {
-            for b in [false, true] {
-                x(&mut f, &format!("orders_{a}_{b}"), &crate::postgres::orders::sql(a, b));
-                x(&mut f, &format!("alerts_{a}_{b}"), &crate::postgres::alerts::sql(a, b));
-            }
-        }
-        x(&mut f, "pairs", &crate::postgres::orders::pairs_sql());
-        x(&mut f, "realized", &crate::postgres::pnl::realized_sql());
-        x(&mut f, "unrealized", &crate::postgres::pnl::unrealized_sql());
-        x(&mut f, "stats", crate::postgres::stats::STATS);
-        x(&mut f, "fees", crate::postgres::stats::FEES);
-        x(&mut f, "seriesof", crate::postgres::series::SERIES);
-    }
 }

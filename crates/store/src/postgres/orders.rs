@@ -25,12 +25,16 @@ const COLUMNS: &str = "o.time, o.place, o.order_id, o.client_order_id, o.account
      o.decision_id, o.strategy_id, o.created_at";
 
 /// The query along the one index of all orders, or of the open ones; open orders
-/// are few, and their symbol is compared row by row. A filter that is off is null.
-pub(super) fn sql(account: bool, open_only: bool) -> String {
-    let open = if open_only { " AND o.open" } else { "" };
-    let account = if account { " AND o.account = $5" } else { " AND $5::text IS NULL" };
+/// are few, and their symbol is compared row by row. A symbol that is not asked for
+/// is null. `place >= 0` chooses the index, as the schema says.
+pub(super) fn sql(open_only: bool, account: bool) -> String {
+    let of = match (open_only, account) {
+        (false, _) => "o.place >= 0",
+        (true, false) => "o.open AND o.place >= 0",
+        (true, true) => "o.open AND o.account = $5",
+    };
     format!(
-        "SELECT {COLUMNS} FROM orders o WHERE (o.time, o.place) < ($1, $2){open}{account} \
+        "SELECT {COLUMNS} FROM orders o WHERE {of} AND (o.time, o.place) < ($1, $2) \
          AND ($4::text IS NULL OR o.symbol = $4) ORDER BY o.time DESC, o.place DESC LIMIT $3"
     )
 }
@@ -53,8 +57,10 @@ pub(super) fn orders(session: &mut Session, query: &OrdersQuery) -> Result<Vec<O
     if !open_only && (account.is_some() || symbol.is_some()) {
         return merged(session, query, before);
     }
-    let bounds: [&Param<'_>; 5] = [&Time(before.0), &before.1, &limit(query.limit), symbol, account];
-    session.query(&sql(account.is_some(), *open_only), &bounds)?.iter().map(order).collect()
+    let (time, most) = (Time(before.0), limit(query.limit));
+    let mut bounds: Vec<&Param<'_>> = vec![&time, &before.1, &most, symbol];
+    bounds.extend(account.as_ref().map(|account| account as &Param<'_>));
+    session.query(&sql(*open_only, account.is_some()), &bounds)?.iter().map(order).collect()
 }
 
 /// Orders of an account, of a symbol, or of both, from the lists of each pair.
