@@ -2,7 +2,10 @@
 //!
 //! Not here: being a member.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{Offset, error::RDKafkaErrorCode as Code};
 use tapedeck_log::{GroupInfo, GroupOffset, LogError, Result, TopicPartition};
@@ -13,18 +16,43 @@ use crate::{
     native::{self, Found},
 };
 
-/// A group's committed offsets, in order.
+/// Between looks at offsets of a transaction that is ending, which takes a few ms.
+const SETTLE_TICK: Duration = Duration::from_millis(5);
+
+/// A group's committed offsets, in order. Those of a transaction that was committed
+/// a moment ago are waited for.
 pub(crate) fn committed(client: &Client, group: &str) -> Result<Vec<GroupOffset>> {
     let begin = Instant::now();
+    loop {
+        match committed_now(client, group, begin) {
+            Ok(Some(offsets)) => return Ok(offsets),
+            Ok(None) if begin.elapsed() < client.timeout() => std::thread::sleep(SETTLE_TICK),
+            Ok(None) => {
+                return Err(LogError::Transient(format!(
+                    "the committed offsets of group `{group}` are part of a transaction that has been open for {} ms",
+                    client.config.request_timeout_ms
+                )));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The same; none while a transaction is ending.
+fn committed_now(client: &Client, group: &str, begin: Instant) -> Result<Option<Vec<GroupOffset>>> {
     let doing = format!("read the committed offsets of group `{group}`");
     let found = match native::group_offsets(client.native(), &client.outer(group), client.timeout()) {
         // Never seen; Kafka before 2.6 says so with an error.
         Err(refusal) if refusal.code == Code::GroupIdNotFound => Vec::new(),
+        Err(refusal) if refusal.code == Code::UnstableOffsetCommit => return Ok(None),
         Err(refusal) if refusal.code == Code::GroupAuthorizationFailed => {
             return Err(refused(refusal.code, "", &doing, &format!("Describe on group `{group}`")));
         }
         other => other.map_err(|refusal| client.refused(&refusal, begin, &doing))?,
     };
+    if found.iter().any(|(_, _, offset)| matches!(offset, Err(Code::UnstableOffsetCommit))) {
+        return Ok(None);
+    }
     let mut offsets = Vec::with_capacity(found.len());
     for (topic, partition, offset) in found {
         let offset = offset.map_err(|code| refused(code, "", &doing, &format!("Describe on topic `{topic}`")))?;
@@ -33,7 +61,7 @@ pub(crate) fn committed(client: &Client, group: &str) -> Result<Vec<GroupOffset>
         }
     }
     offsets.sort_by(|a, b| a.partition.cmp(&b.partition));
-    Ok(offsets)
+    Ok(Some(offsets))
 }
 
 /// All groups of ours, by name.

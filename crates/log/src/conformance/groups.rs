@@ -184,7 +184,9 @@ pub(super) fn a_seek_moves_the_place(subject: &Subject) {
 pub(super) fn offsets_of_a_group_with_members_cannot_be_reset(subject: &Subject) {
     let log = (subject.open)();
     filled(&*log, "reset", 1);
-    let member = log.join("reset", "a", &["reset".into()]).unwrap();
+    let mut member = log.join("reset", "a", &["reset".into()]).unwrap();
+    // A cluster lets a member in while it polls.
+    own(&mut *member, 1);
     let second = read_all(&*log, "reset")[1].offset;
     let to = [GroupOffset { partition: place("reset", 0), next: second }];
     assert!(matches!(log.reset_offsets("reset", &to), Err(LogError::Fatal(_))));
