@@ -7,6 +7,7 @@
 #                                   started before: with the same data and address
 #   scripts/postgres.sh stop DIR    ends it in order
 #   scripts/postgres.sh kill DIR    SIGKILL of all its processes; start recovers
+#   scripts/postgres.sh database URL NAME   a new empty database; prints its URL
 #
 # It serves with and without TLS; DIR/ca.pem is who signed its certificate.
 # PostgreSQL refuses to run as root: there it runs as the user postgres (or nobody),
@@ -102,10 +103,16 @@ kill_all() {
     rm -f "$dir/data/postmaster.pid" "$dir"/data/.s.PGSQL.*
 }
 
-[ $# = 2 ] || usage
+database() { # URL, name
+    PGOPTIONS='-c client_min_messages=warning' "$bin/psql" -qX -v ON_ERROR_STOP=1 -d "$1" -c "create database $2" >&2
+    echo "${1%/*}/$2"
+}
+
+[ $# = 2 ] || [ "$1 $#" = "database 3" ] || usage
 dir=$2
 find_programs
 case $1 in
+    database) database "$2" "$3" ;;
     start) start ;;
     stop) end "$dir/pid" INT ;;
     kill) kill_all ;;
