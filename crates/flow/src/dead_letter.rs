@@ -36,6 +36,8 @@ pub enum ErrorClass {
     Undecodable,
     /// The body is not what the contract asks for.
     Invalid,
+    /// The schema that its frame names is not known, or its body does not fit it.
+    Schema,
     /// The handler refused it, or failed on it however often it was tried.
     Handler,
     /// The handler panicked on it.
@@ -46,13 +48,15 @@ pub enum ErrorClass {
 
 impl ErrorClass {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Undecodable, Self::Invalid, Self::Handler, Self::Panic, Self::Store];
+    pub const ALL: [Self; 6] =
+        [Self::Undecodable, Self::Invalid, Self::Schema, Self::Handler, Self::Panic, Self::Store];
 
     /// Its word in the header.
     pub fn name(self) -> &'static str {
         match self {
             Self::Undecodable => "undecodable",
             Self::Invalid => "invalid",
+            Self::Schema => "schema",
             Self::Handler => "handler",
             Self::Panic => "panic",
             Self::Store => "store",

@@ -1,5 +1,8 @@
 //! From a record to an event with its id and its causes.
 //!
+//! A value in the frame of a schema registry is opened for it; the record stays
+//! as it lies in the log.
+//!
 //! Not here: polling, and what is done with duplicates.
 
 use tapedeck_contracts::{
@@ -7,7 +10,7 @@ use tapedeck_contracts::{
     catalogue::Catalogue,
     headers::{self, Place, Redrive, Seq},
 };
-use tapedeck_log::{Headers, LogRecord};
+use tapedeck_log::{Headers, LogRecord, Unframe, UnframeError};
 
 use crate::{
     dead_letter::ErrorClass,
@@ -40,12 +43,25 @@ pub struct Delivery {
     pub event: Event,
 }
 
+/// What is done about a record that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// It is never read: it is set aside.
+    Aside,
+    /// What it needs is not known, and may be soon: tried a few times.
+    Again,
+    /// Who knows cannot be asked: tried until it works.
+    Wait,
+}
+
 /// A record that is no event of its topic: what is needed for its dead letter.
 #[derive(Debug)]
 pub struct Unread {
+    /// What is done about it.
+    pub remedy: Remedy,
     /// The record, as it was.
     pub record: LogRecord,
-    /// Undecodable or invalid.
+    /// Undecodable, invalid, or of a schema that it does not fit.
     pub class: ErrorClass,
     /// Where in its body, as a JSON path, if it is the body.
     pub path: Option<String>,
@@ -92,17 +108,18 @@ impl Delivery {
     /// # Errors
     /// [`Failure::Poison`], with the place in the body.
     pub fn decode_as(kind: EventKind, record: LogRecord, index: usize) -> Result<Self, Failure> {
-        Self::read(kind, record).map_err(|unread| poison(&unread.record, index, unread.path, unread.detail))
+        Self::read(None, kind, record).map_err(|unread| poison(&unread.record, index, unread.path, unread.detail))
     }
 
-    /// The same, for who makes a dead letter of what cannot be read.
+    /// The same, for who makes a dead letter of what cannot be read. What is
+    /// framed is opened, where there is something that opens it.
     ///
     /// # Errors
-    /// The record, and why it is no event of that kind.
-    pub fn read(kind: EventKind, record: LogRecord) -> Result<Self, Box<Unread>> {
-        let event = match Event::decode(kind, record.value.as_deref().unwrap_or_default()) {
+    /// The record, why it is no event of that kind, and whether it may be later.
+    pub fn read(unframe: Option<&dyn Unframe>, kind: EventKind, record: LogRecord) -> Result<Self, Box<Unread>> {
+        let event = match event_of(unframe, kind, &record) {
             Ok(event) => event,
-            Err(error) => return Err(Box::new(unread(record, error))),
+            Err(why) => return Err(Box::new(why.of(record))),
         };
         let (meta, ce_id) = Meta::read(&record.headers);
         let id = event.event_id().cloned().or_else(|| ce_id.map(EventId::from));
@@ -146,13 +163,29 @@ pub fn is_for_others(record: &LogRecord, group: &str) -> bool {
 /// The fingerprint of a record as [`Delivery::fingerprint`] gives it to a group,
 /// without reading the body where the contract has no id there; none where the
 /// record cannot be read or is for another group.
-pub fn fingerprint_of(kind: EventKind, record: LogRecord, group: &str) -> Option<u128> {
+///
+/// # Errors
+/// Transient where who knows its frame cannot be asked.
+pub fn fingerprint_of(
+    unframe: Option<&dyn Unframe>,
+    kind: EventKind,
+    record: LogRecord,
+    group: &str,
+) -> Result<Option<u128>, Failure> {
     let redrive = redrive_of(&record);
     if redrive.as_ref().is_some_and(|redrive| redrive.group != group) {
-        return None;
+        return Ok(None);
     }
-    let id = if in_envelope(kind) { id_beside(&record) } else { Delivery::read(kind, record).ok()?.id };
-    Some(mixed(&id, redrive.as_ref()))
+    let id = if in_envelope(kind) {
+        id_beside(&record)
+    } else {
+        match Delivery::read(unframe, kind, record) {
+            Ok(delivery) => delivery.id,
+            Err(unread) if unread.remedy == Remedy::Wait => return Err(Failure::Transient(unread.detail)),
+            Err(_) => return Ok(None),
+        }
+    };
+    Ok(Some(mixed(&id, redrive.as_ref())))
 }
 
 /// For whom and how often a record was sent again.
@@ -180,16 +213,51 @@ pub fn place_of(record: &LogRecord) -> Place {
     Place { topic: record.topic.to_string(), partition: record.partition, offset: record.offset }
 }
 
-fn unread(record: LogRecord, error: DecodeError) -> Unread {
-    let class = match error {
-        DecodeError::Field(_) | DecodeError::UnknownKind(_) => ErrorClass::Invalid,
-        DecodeError::Empty | DecodeError::NotUtf8 { .. } | DecodeError::NotJson { .. } => ErrorClass::Undecodable,
-    };
-    let (path, error) = match record.value {
-        None => (None, DecodeError::Empty),
-        Some(_) => (path_of(&error), error),
-    };
-    Unread { record, class, path, detail: error.to_string() }
+/// The first byte of a framed value; no JSON begins so.
+const MAGIC: u8 = 0;
+
+/// The event in a record's value, out of its frame where it is in one.
+fn event_of(unframe: Option<&dyn Unframe>, kind: EventKind, record: &LogRecord) -> Result<Event, Why> {
+    let Some(value) = &record.value else { return Err(Why::Decode(DecodeError::Empty)) };
+    if value.first() != Some(&MAGIC) {
+        return Event::decode(kind, value).map_err(Why::Decode);
+    }
+    let Some(unframe) = unframe.filter(|unframe| unframe.is_framed(value)) else { return Err(Why::Framed) };
+    let body = unframe.open(&record.topic, value).map_err(Why::Unframe)?;
+    Event::decode(kind, &body).map_err(Why::Decode)
+}
+
+/// Why a record cannot be read.
+enum Why {
+    Decode(DecodeError),
+    Unframe(UnframeError),
+    /// It is framed, and nothing opens it.
+    Framed,
+}
+
+impl Why {
+    fn of(self, record: LogRecord) -> Unread {
+        let (remedy, class, path, detail) = match self {
+            Self::Decode(error) => {
+                let class = match error {
+                    DecodeError::Field(_) | DecodeError::UnknownKind(_) => ErrorClass::Invalid,
+                    DecodeError::Empty | DecodeError::NotUtf8 { .. } | DecodeError::NotJson { .. } => {
+                        ErrorClass::Undecodable
+                    }
+                };
+                (Remedy::Aside, class, path_of(&error), error.to_string())
+            }
+            Self::Unframe(UnframeError::Away(detail)) => (Remedy::Wait, ErrorClass::Schema, None, detail),
+            Self::Unframe(UnframeError::Unknown(detail)) => (Remedy::Again, ErrorClass::Schema, None, detail),
+            Self::Unframe(UnframeError::Poison { path, detail }) => (Remedy::Aside, ErrorClass::Schema, path, detail),
+            Self::Framed => {
+                let detail = "the body begins with byte 0, as in the frame of a schema registry, and none is configured: \
+                              set `url` in the section `[registry]` and start again, then replay this dead letter";
+                (Remedy::Aside, ErrorClass::Undecodable, None, detail.to_owned())
+            }
+        };
+        Unread { remedy, record, class, path, detail }
+    }
 }
 
 fn poison(record: &LogRecord, index: usize, path: Option<String>, detail: String) -> Failure {

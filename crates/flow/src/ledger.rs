@@ -38,11 +38,16 @@ impl Ledger {
         Self { flights: VecDeque::new(), open: 0, newest: None, position, next: position }
     }
 
+    /// Whether a record is one to be delivered, and not one that was.
+    pub fn is_new(&self, offset: u64) -> bool {
+        offset >= self.position && self.newest.is_none_or(|newest| offset > newest)
+    }
+
     /// Takes note of a delivery. Says whether it is one: an offset at or below
     /// one that was delivered, or below the start, is none and is left out.
     #[must_use = "a record that was delivered before is not handled again"]
     pub fn deliver(&mut self, offset: u64) -> bool {
-        if offset < self.position || self.newest.is_some_and(|newest| offset <= newest) {
+        if !self.is_new(offset) {
             return false;
         }
         self.flights.push_back(Flight { offset, settled: false });

@@ -127,7 +127,8 @@ impl Opener<'_> {
                     if !by_id(&record) {
                         continue;
                     }
-                    if let Some(id) = kind.and_then(|kind| fingerprint_of(kind, record, &group)) {
+                    let Some(kind) = kind else { continue };
+                    if let Some(id) = fingerprint_of(self.log.unframe(), kind, record, &group)? {
                         window.insert(id);
                     }
                 }

@@ -13,6 +13,7 @@ mod batch;
 pub mod conformance;
 pub mod embedded;
 pub mod error;
+mod framed;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod headers;
@@ -21,6 +22,7 @@ pub mod partitioner;
 
 pub use embedded::{EmbeddedConfig, EmbeddedLog};
 pub use error::{LogError, Result};
+pub use framed::{Unframe, UnframeError};
 pub use headers::{Headers, HeadersBuilder};
 
 /// A partition of a topic.
@@ -265,6 +267,12 @@ pub trait Log: Send + Sync {
     /// Transient where it may be tried again; poison names a record that can
     /// never be written (no such topic or partition, too large).
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>>;
+
+    /// What opens the values that lie in a frame; none where nothing was given that
+    /// could. Records are read as they lie.
+    fn unframe(&self) -> Option<&dyn Unframe> {
+        None
+    }
 
     /// How large a record may be, as [`Record::bytes`] counts.
     fn max_record_bytes(&self) -> usize;

@@ -159,7 +159,7 @@ fn read(
         empty = if records.is_empty() { empty + 1 } else { 0 };
         for record in records {
             bytes += record.value.as_ref().map_or(0, bytes::Bytes::len);
-            items.push(item(&record));
+            items.push(item(log, &record));
         }
     }
     let reached: Places =
@@ -227,17 +227,21 @@ fn offset_of(log: &dyn Log, place: &TopicPartition, text: &str, one_partition: b
     Ok(log.offset_at(place, time.millis())?)
 }
 
-fn item(record: &LogRecord) -> RecordItem {
+fn item(log: &dyn Log, record: &LogRecord) -> RecordItem {
     let (key, key_encoding) = match record.key.as_deref().map(text) {
         Some((text, encoding)) => (Some(text), encoding),
         None => (None, None),
     };
-    let (value, value_encoding) = match record.value.as_deref() {
+    let (value, value_encoding) = match &record.value {
         None => (None, None),
-        Some(bytes) => match serde_json::from_slice::<Box<RawValue>>(bytes) {
-            Ok(json) => (Some(json), None),
-            Err(_) => (serde_json::value::to_raw_value(&STANDARD.encode(bytes)).ok(), Some("base64")),
-        },
+        Some(value) => {
+            let unframe = log.unframe().filter(|unframe| unframe.is_framed(value));
+            let body = unframe.and_then(|unframe| unframe.open(&record.topic, value).ok());
+            match serde_json::from_slice::<Box<RawValue>>(body.as_ref().unwrap_or(value)) {
+                Ok(json) => (Some(json), None),
+                Err(_) => (serde_json::value::to_raw_value(&STANDARD.encode(value)).ok(), Some("base64")),
+            }
+        }
     };
     RecordItem {
         partition: record.partition,

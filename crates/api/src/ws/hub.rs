@@ -17,7 +17,7 @@ use tapedeck_contracts::{
     events::{Alert, Severity},
 };
 use tapedeck_flow::{Stop, dedupe::Window, inbound::is_for_others};
-use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
+use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicPartition, UnframeError};
 use tokio::sync::{broadcast, watch};
 
 use super::{ALERTS, SCREENS, seq, text_of};
@@ -206,7 +206,9 @@ impl Follower {
             if lock(&self.hub.state).trouble.take().is_some() {
                 tracing::info!("alerts can be read again");
             }
-            records.iter().for_each(|record| self.take(record));
+            for record in &records {
+                self.take(record)?;
+            }
             for (place, at) in places.iter().zip(&mut self.at) {
                 *at = reader.position(place).unwrap_or(*at);
             }
@@ -214,18 +216,20 @@ impl Follower {
         Ok(())
     }
 
-    fn take(&mut self, record: &LogRecord) {
+    fn take(&mut self, record: &LogRecord) -> Result<(), LogError> {
         let partition = record.partition as usize;
-        self.at[partition] = record.offset + 1;
         // What is sent again for a group was there for screens the first time.
         if is_for_others(record, SCREENS) {
-            return;
+            self.at[partition] = record.offset + 1;
+            return Ok(());
         }
-        let alert: Alert = match decode(record.value.as_deref().unwrap_or_default()) {
+        let alert = alert_of(&*self.log, record)?;
+        self.at[partition] = record.offset + 1;
+        let alert = match alert {
             Ok(alert) => alert,
             Err(error) => {
-                tracing::warn!(partition, offset = record.offset, %error, "an alert that cannot be read is not shown");
-                return;
+                tracing::warn!(partition, offset = record.offset, error, "an alert that cannot be read is not shown");
+                return Ok(());
             }
         };
         if !self.seen[partition].insert(alert.event_id.fingerprint()) {
@@ -233,5 +237,23 @@ impl Follower {
         } else if record.offset >= lock(&self.hub.state).next[partition] {
             self.hub.publish(partition, record.offset, &alert);
         }
+        Ok(())
     }
+}
+
+/// The alert in a record, out of its frame where it is in one; or why there is none.
+///
+/// # Errors
+/// Transient where who knows its frame cannot be asked.
+pub(super) fn alert_of(log: &dyn Log, record: &LogRecord) -> Result<Result<Alert, String>, LogError> {
+    let value = record.value.clone().unwrap_or_default();
+    let body = match log.unframe().filter(|unframe| unframe.is_framed(&value)) {
+        Some(unframe) => match unframe.open(&record.topic, &value) {
+            Ok(body) => body,
+            Err(UnframeError::Away(detail)) => return Err(LogError::Transient(detail)),
+            Err(error) => return Ok(Err(error.to_string())),
+        },
+        None => value,
+    };
+    Ok(decode(&body).map_err(|error| error.to_string()))
 }

@@ -6,14 +6,15 @@
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use tapedeck_contracts::{
-    decode::decode,
-    events::{Alert, Severity},
-};
+use tapedeck_contracts::events::Severity;
 use tapedeck_flow::inbound::is_for_others;
 use tapedeck_log::{Log, LogError, PollLimits, TopicPartition};
 
-use super::{ALERTS, SCREENS, hub::Hub, seq, text_of};
+use super::{
+    ALERTS, SCREENS,
+    hub::{Hub, alert_of},
+    seq, text_of,
+};
 
 /// Records read at a time: a page is in memory for one client.
 const PAGE: PollLimits = PollLimits { max_records: 256, max_bytes: 256 << 10, timeout: Duration::ZERO };
@@ -62,11 +63,9 @@ impl Replay {
             if record.offset >= self.until[partition] {
                 continue;
             }
+            // Before the position moves: what cannot be read now is read later.
+            let alert = if is_for_others(&record, SCREENS) { None } else { alert_of(log, &record)?.ok() };
             self.next[partition] = record.offset + 1;
-            if is_for_others(&record, SCREENS) {
-                continue;
-            }
-            let alert: Option<Alert> = decode(record.value.as_deref().unwrap_or_default()).ok();
             if let Some(alert) = alert.filter(|_| !hub.is_repeat(record.partition, record.offset)) {
                 events.push((alert.severity, text_of(&seq::write(&self.next), &alert)));
             }

@@ -12,7 +12,7 @@ use std::{
 use tapedeck_contracts::{EventKind, Timestamp};
 use tapedeck_log::{LogRecord, TopicPartition};
 
-use super::{Move, Resume, queue::Queue};
+use super::{Move, Resume, later::Later, queue::Queue};
 use crate::{Delivery, Ledger, backoff::Backoff, dedupe::Window, record_hash::record_hash};
 
 /// A partition that is held.
@@ -38,6 +38,10 @@ pub(super) struct Held {
     pub(super) queue: Queue,
     /// The first of the queue fails, and is tried alone; the rest waits.
     pub(super) ordeal: Option<Ordeal>,
+    /// A record that cannot be read now, which waits in the log.
+    pub(super) later: Option<Later>,
+    /// It was put back to that record: what else the last poll brought comes again.
+    pub(super) sought: bool,
     /// Records that went through all their tries since waiting last helped one.
     pub(super) hopeless: u32,
     /// A dead letter could not be written, and the rest waits.
@@ -85,7 +89,7 @@ impl Held {
 
     /// Whether it may be read on.
     pub(super) fn is_open(&self) -> bool {
-        self.is_free() && self.blocked.is_none()
+        self.is_free() && self.blocked.is_none() && self.poll_wait().is_none()
     }
 
     /// When its first record is to be tried alone.

@@ -144,6 +144,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         held.blocked = Some(message);
         held.paused = true;
         held.ordeal = None;
+        held.later = None;
         member.pause(std::slice::from_ref(&held.place));
         held.queue.take(|delivery| delivery.record.offset >= offset);
         let held = &self.held[slot];

@@ -22,6 +22,7 @@ mod batch;
 mod emit_step;
 mod handed;
 mod held;
+mod later;
 mod letters;
 mod log_step;
 mod open;

@@ -44,6 +44,8 @@ pub(super) fn open(setup: &Setup, place: &TopicPartition, resume: &Resume) -> Re
         set_aside: None,
         queue: Queue::default(),
         ordeal: None,
+        later: None,
+        sought: false,
         hopeless: 0,
         letters_wait: false,
         blocked: None,

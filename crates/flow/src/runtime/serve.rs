@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,7 @@ use crate::{
     Delivery, Failure, Gauges, Phase,
     backoff::Backoff,
     budget::{BYTES_FACTOR, RECORD_BYTES, Share},
-    inbound::is_for_others,
+    inbound::{Unread, is_for_others},
 };
 
 /// How long one wait for records lasts where none are there: how late the wish
@@ -205,7 +206,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     fn take(&mut self, member: &mut dyn Member, polled: Polled, may_flush: bool) -> Result<(), Failure> {
         match polled {
             Polled::Records(records) => {
-                self.accept(member, records);
+                self.accept(member, records)?;
                 for held in &mut self.held {
                     if let Some(position) = member.position(&held.place) {
                         held.ledger.pass(position);
@@ -234,54 +235,86 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let age = self.since.map(|since| self.setup.config.batch_max_age().saturating_sub(since.elapsed()));
         let trial = self.held.iter().filter_map(Held::trial_due).min();
         let trial = trial.map(|due| due.saturating_duration_since(Instant::now()));
+        let poll = self.held.iter().filter_map(Held::poll_wait).min();
         let handed = (!self.handed.is_empty()).then_some(LOOK);
         if handed.is_some() && self.handed.is_full(self.setup.config.dedupe_window) {
             return LOOK;
         }
-        [age, trial, self.letters.wait(), handed].into_iter().flatten().fold(IDLE, Duration::min)
+        [age, trial, poll, self.letters.wait(), handed].into_iter().flatten().fold(IDLE, Duration::min)
     }
 
     /// Decodes records, leaves out those of known events, keeps the rest waiting.
-    fn accept(&mut self, member: &mut dyn Member, records: Vec<LogRecord>) {
-        let group = self.setup.group();
+    fn accept(&mut self, member: &mut dyn Member, records: Vec<LogRecord>) -> Result<(), Failure> {
+        let (log, group) = (Arc::clone(&self.setup.log), self.setup.group());
+        let unframe = log.unframe();
+        self.held.iter_mut().for_each(|held| held.sought = false);
         let mut hint = 0;
         for record in records {
             let Some(slot) = slot_of(&self.held, &record, hint) else { continue };
             hint = slot;
             let held = &mut self.held[slot];
             let offset = record.offset;
-            if held.blocked.is_some() || !held.ledger.deliver(offset) {
+            if held.blocked.is_some() || held.sought || !held.ledger.is_new(offset) {
                 continue;
             }
             if record.value.is_none() && held.compacted {
+                let _new = held.ledger.deliver(offset);
                 held.ledger.settle(offset);
                 continue;
             }
-            match Delivery::read(held.kind, record) {
-                Ok(delivery) if delivery.meta.redrive.as_ref().is_some_and(|redrive| redrive.group != group) => {
+            let read = Delivery::read(unframe, held.kind, record);
+            if let Err(unread) = &read
+                && self.read_later(member, slot, unread)?
+            {
+                continue;
+            }
+            let fault = match self.held[slot].later {
+                None => None,
+                Some(_) => self.read_at_last(slot, read.as_ref().err().map(|unread| &**unread)),
+            };
+            self.take_in(member, slot, read, fault, &group);
+        }
+        Ok(())
+    }
+
+    /// What becomes of a record that was read, or never is.
+    fn take_in(
+        &mut self,
+        member: &mut dyn Member,
+        slot: usize,
+        read: Result<Delivery, Box<Unread>>,
+        fault: Option<Fault>,
+        group: &str,
+    ) {
+        let held = &mut self.held[slot];
+        let offset = read.as_ref().map_or_else(|unread| unread.record.offset, |delivery| delivery.record.offset);
+        if !held.ledger.deliver(offset) {
+            return;
+        }
+        match read {
+            Ok(delivery) if delivery.meta.redrive.as_ref().is_some_and(|redrive| redrive.group != group) => {
+                held.ledger.settle(offset);
+                Gauges::add(&self.setup.gauges.redriven_skipped, 1);
+            }
+            Ok(delivery) => {
+                if held.window.insert(delivery.fingerprint()) && !held.ahead.remove(&offset) {
+                    held.queue.push_back(delivery);
+                    self.since.get_or_insert_with(Instant::now);
+                } else {
                     held.ledger.settle(offset);
-                    Gauges::add(&self.setup.gauges.redriven_skipped, 1);
+                    Gauges::add(&self.setup.gauges.duplicates, 1);
                 }
-                Ok(delivery) => {
-                    if held.window.insert(delivery.fingerprint()) && !held.ahead.remove(&offset) {
-                        held.queue.push_back(delivery);
-                        self.since.get_or_insert_with(Instant::now);
-                    } else {
-                        held.ledger.settle(offset);
-                        Gauges::add(&self.setup.gauges.duplicates, 1);
-                    }
-                }
-                Err(unread) if is_for_others(&unread.record, &group) => {
-                    held.ledger.settle(offset);
-                    Gauges::add(&self.setup.gauges.redriven_skipped, 1);
-                }
-                Err(_) if held.ahead.remove(&offset) => {
-                    held.ledger.settle(offset);
-                }
-                Err(unread) => {
-                    let fault = Fault::first(unread.class, unread.detail, unread.path);
-                    self.set_aside(member, slot, &unread.record, fault);
-                }
+            }
+            Err(unread) if is_for_others(&unread.record, group) => {
+                held.ledger.settle(offset);
+                Gauges::add(&self.setup.gauges.redriven_skipped, 1);
+            }
+            Err(_) if held.ahead.remove(&offset) => {
+                held.ledger.settle(offset);
+            }
+            Err(unread) => {
+                let Unread { record, class, path, detail, .. } = *unread;
+                self.set_aside(member, slot, &record, fault.unwrap_or_else(|| Fault::first(class, detail, path)));
             }
         }
     }
@@ -379,7 +412,10 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             (true, false) if waiting => {
                 Phase::Retrying("dead letters cannot be written; tried again until it works".to_owned())
             }
-            (true, false) => Phase::Running,
+            (true, false) => match self.held.iter().find_map(Held::reading_trouble) {
+                Some(trouble) => Phase::Retrying(format!("{trouble}; tried again until it works")),
+                None => Phase::Running,
+            },
         });
     }
 

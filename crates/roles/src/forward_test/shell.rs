@@ -19,6 +19,7 @@ use tapedeck_log::LogRecord;
 use super::BrokerSetup;
 use crate::Context;
 
+mod decoder;
 #[cfg(test)]
 mod flaky;
 mod guarded;

@@ -15,14 +15,20 @@ use tapedeck_contracts::{
     headers::{self, Seq},
 };
 use tapedeck_flow::{
-    Aside, Delivery, Failure, Gauges, Phase,
+    Aside, Failure, Gauges, Phase,
     budget::{Share, held_bytes},
     dedupe::Window,
     inbound::{Unread, is_for_others, place_of},
 };
 use tapedeck_log::{GroupOffset, Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
 
-use super::{GivenUp, ROLE, letters::Letters, remedy, scan::Scan};
+use super::{
+    GivenUp, ROLE,
+    decoder::{Decoder, Tried},
+    letters::Letters,
+    remedy,
+    scan::Scan,
+};
 use crate::{
     forward_test::join::{Input, Join, MARKET_TOPIC, Offered, Wait},
     market::SourceState,
@@ -97,6 +103,8 @@ pub(super) struct Inputs {
     pub(super) sources: Box<dyn Reader>,
     /// What becomes of a record that cannot be read.
     pub(super) aside: Aside,
+    /// What records are read with.
+    pub(super) decoder: Decoder,
     /// Where it does not stop its partition: those that were set aside.
     pub(super) letters: Letters,
     /// Whose numbers are believed where nothing else of a record can be.
@@ -240,7 +248,7 @@ impl Inputs {
             self.began = Some(Instant::now());
         }
         for record in records {
-            self.take(input, record, join, now_ms, gauges);
+            self.take(input, record, join, now_ms, gauges)?;
         }
         let topic = &mut self.topics[input as usize];
         for (at, place) in topic.places.iter().enumerate().filter(|(at, _)| topic.assigned[*at] && !topic.bad[*at]) {
@@ -287,27 +295,40 @@ impl Inputs {
     }
 
     /// Decodes a record and offers it to the join.
-    fn take(&mut self, input: Input, record: LogRecord, join: &mut Join, now_ms: i64, gauges: &Gauges) {
+    ///
+    /// # Errors
+    /// Transient where who knows its frame cannot be asked.
+    fn take(
+        &mut self,
+        input: Input,
+        record: LogRecord,
+        join: &mut Join,
+        now_ms: i64,
+        gauges: &Gauges,
+    ) -> Result<(), Failure> {
         let (at, offset) = (record.partition as usize, record.offset);
-        let topic = &mut self.topics[input as usize];
-        if topic.bad[at] {
-            return;
+        if self.topics[input as usize].bad[at] {
+            return Ok(());
         }
         if is_for_others(&record, self.letters.group()) {
             join.settle(input, at, offset);
             gauges.redriven_skipped.fetch_add(1, Relaxed);
-            return;
+            return Ok(());
         }
         if let Some(given_up) = self.given_up.as_ref().filter(|given_up| given_up.is(&record)) {
             let (place, detail) = (given_up.place.clone(), given_up.detail.clone());
             self.end_partition(input, at, Failure::Poison { index: 0, place, path: None, detail }, gauges);
-            return;
+            return Ok(());
         }
-        let delivery = match Delivery::read(INPUTS[input as usize].2, record) {
+        let delivery = match self.decoder.read(&*self.log, INPUTS[input as usize].2, record, gauges)? {
             Ok(delivery) => delivery,
-            Err(unread) => return self.unread(input, *unread, join, gauges),
+            Err((unread, tried)) => {
+                self.unread(input, *unread, &tried, join, gauges);
+                return Ok(());
+            }
         };
         // Numbers tell of duplicates themselves.
+        let topic = &mut self.topics[input as usize];
         let new = delivery.meta.seq.is_some() || topic.windows[at].insert(delivery.fingerprint());
         if !new {
             join.skip(input, at, offset);
@@ -315,10 +336,11 @@ impl Inputs {
         if !new || join.offer(input, delivery, now_ms) == Offered::Duplicate {
             gauges.duplicates.fetch_add(1, Relaxed);
         }
+        Ok(())
     }
 
     /// A record cannot be read: it becomes a dead letter, and nothing waits for it.
-    fn unread(&mut self, input: Input, unread: Unread, join: &mut Join, gauges: &Gauges) {
+    fn unread(&mut self, input: Input, unread: Unread, tried: &Tried, join: &mut Join, gauges: &Gauges) {
         let record = &unread.record;
         let at = record.partition as usize;
         if self.aside == Aside::Stop {
@@ -327,7 +349,7 @@ impl Inputs {
             return self.end_partition(input, at, failure, gauges);
         }
         Gauges::add(&gauges.poison, 1);
-        self.letters.unread(&unread);
+        self.letters.unread(&unread, tried);
         join.settle(input, at, record.offset);
         let seq = (input == Input::Market).then(|| record.headers.text(headers::SEQ).and_then(Seq::parse)).flatten();
         if let Some(seq) = seq.filter(|seq| self.listened.contains(&seq.source)) {

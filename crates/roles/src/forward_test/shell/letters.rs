@@ -14,7 +14,7 @@ use tapedeck_flow::{
 };
 use tapedeck_log::{Log, LogRecord, Record};
 
-use super::{ROLE, guarded::Refused};
+use super::{ROLE, decoder::Tried, guarded::Refused};
 
 /// Those that are not written yet.
 #[derive(Debug)]
@@ -38,9 +38,8 @@ impl Letters {
     }
 
     /// A record that cannot be read.
-    pub(super) fn unread(&mut self, unread: &Unread) {
-        let at = now();
-        let account = self.account(unread.class, unread.detail.clone(), 1, (at, at));
+    pub(super) fn unread(&mut self, unread: &Unread, tried: &Tried) {
+        let account = self.account(unread.class, unread.detail.clone(), tried.times, (tried.first, now()));
         self.push(&unread.record, &Account { path: unread.path.clone(), ..account });
     }
 

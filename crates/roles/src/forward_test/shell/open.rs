@@ -22,6 +22,7 @@ use tapedeck_log::{Log, LogRecord, Reader, TopicPartition};
 
 use super::{
     GivenUp, JoinConfig, ROLE,
+    decoder::Decoder,
     guarded::Guarded,
     inputs::{INPUTS, Inputs, TopicReader},
     letters::Letters,
@@ -119,6 +120,7 @@ impl Active {
             share: context.budget.share(),
             sources: sources_reader,
             aside: context.aside,
+            decoder: Decoder::default(),
             letters: Letters::new(log),
             listened: listens.sessions.values().cloned().collect(),
             given_up,
