@@ -33,7 +33,7 @@ fn crates_name_only_the_crates_that_the_map_allows() {
         ("contracts", &[] as &[&str]),
         ("log", &[]),
         ("kafka", &["log"]),
-        ("registry", &["contracts", "flow"]),
+        ("registry", &["contracts", "flow", "log"]),
         ("testbed", &[]),
         ("flow", &["contracts", "log"]),
         ("store", &["contracts"]),
