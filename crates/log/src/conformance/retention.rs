@@ -108,8 +108,6 @@ pub(super) fn compaction_keeps_the_newest_of_each_key(subject: &Subject) {
 pub(super) fn a_position_moves_over_compacted_offsets(subject: &Subject) {
     let log = compacted(subject, "gaps");
     let all = read_all(&*log, "gaps");
-    let mut member = log.join("gaps", "a", &["gaps".into()]).unwrap();
-    own(&mut *member, 1);
     let mut reader = log.reader().unwrap();
     // In the middle of what goes.
     reader.assign(&[(place("gaps", 0), all[55].offset)]).unwrap();
@@ -126,17 +124,17 @@ pub(super) fn a_position_moves_over_compacted_offsets(subject: &Subject) {
     }
     assert_eq!(reader.position(&place("gaps", 0)), Some(end));
     assert_eq!(read.last(), left.last());
-    // What was fetched ahead before the others went may still come.
-    let mut taken = Vec::new();
+    // It joins after the sweep: what a member fetched ahead before it is there
+    // still, and a broker's sweep may take longer than a session.
+    let mut member = log.join("gaps", "a", &["gaps".into()]).unwrap();
+    own(&mut *member, 1);
+    assert_eq!(take(&mut *member, left.len()), left);
+    // Markers behind the last record may take a poll that brings nothing.
     for _ in 0..TRIES {
         if member.position(&place("gaps", 0)) == Some(end) {
             break;
         }
-        if let Polled::Records(records) = member.poll(LIMITS).unwrap() {
-            taken.extend(records);
-        }
+        assert!(matches!(member.poll(LIMITS).unwrap(), Polled::Records(none) if none.is_empty()));
     }
-    assert!(taken.is_sorted_by_key(|record| record.offset));
-    assert!(left.iter().all(|record| taken.contains(record)));
     assert_eq!(member.position(&place("gaps", 0)), Some(end));
 }
