@@ -128,13 +128,18 @@ pub(super) fn a_position_moves_over_compacted_offsets(subject: &Subject) {
     // still, and a broker's sweep may take longer than a session.
     let mut member = log.join("gaps", "a", &["gaps".into()]).unwrap();
     own(&mut *member, 1);
-    assert_eq!(take(&mut *member, left.len()), left);
-    // Markers behind the last record may take a poll that brings nothing.
+    let mut taken = Vec::new();
     for _ in 0..TRIES {
         if member.position(&place("gaps", 0)) == Some(end) {
             break;
         }
-        assert!(matches!(member.poll(LIMITS).unwrap(), Polled::Records(none) if none.is_empty()));
+        if let Polled::Records(records) = member.poll(LIMITS).unwrap() {
+            taken.extend(records);
+        }
     }
+    // A broker goes on sweeping: tombstones may go between two looks.
+    let with_values =
+        |records: Vec<LogRecord>| -> Vec<_> { records.into_iter().filter(|record| record.value.is_some()).collect() };
+    assert_eq!(with_values(taken), with_values(left));
     assert_eq!(member.position(&place("gaps", 0)), Some(end));
 }
