@@ -320,9 +320,12 @@ impl Session {
     fn set_up(&mut self, schema: &str, statement_timeout: Duration) -> Result<()> {
         let timeout_ms = statement_timeout.as_millis();
         // A server that lost us in the middle of a transaction must not hold its locks for long.
+        // A plan never depends on what is bound: planning over the parts of a table anew costs more
+        // than most queries.
         self.batch(&format!(
             "SET search_path TO {schema}, pg_catalog; SET statement_timeout TO {timeout_ms}; \
              SET idle_in_transaction_session_timeout TO {timeout_ms}; SET TimeZone TO 'UTC'; SET jit TO off; \
+             SET plan_cache_mode TO force_generic_plan; \
              SET client_min_messages TO warning",
             schema = quoted(schema),
         ))

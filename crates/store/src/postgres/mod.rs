@@ -29,6 +29,9 @@ mod schema;
 mod series;
 mod stats;
 
+#[cfg(test)]
+mod plans;
+
 /// The `[postgres]` section.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -127,8 +130,6 @@ impl PostgresStore {
 
     /// Runs several queries on one snapshot of the store.
     fn read_at_once<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
-        self.read(|session| {
-            session.transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", |session| work(session))
-        })
+        self.read(|session| session.transaction(series::AT_ONCE, |session| work(session)))
     }
 }

@@ -25,7 +25,7 @@ use crate::{
 const WHOLE_ACCOUNT: &str = "";
 
 /// Where parts of a table begin and end.
-pub(super) const DECLARATIVE_PARTS: &str = "SELECT substring(b.bound FROM 'FROM \\(''([^'']+)''\\)')::timestamptz, \
+const DECLARATIVE_PARTS: &str = "SELECT substring(b.bound FROM 'FROM \\(''([^'']+)''\\)')::timestamptz, \
      substring(b.bound FROM 'TO \\(''([^'']+)''\\)')::timestamptz FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
      CROSS JOIN LATERAL pg_get_expr(c.relpartbound, c.oid) AS b (bound) WHERE i.inhparent = $1::text::regclass";
 const TIMESCALE_PARTS: &str = "SELECT range_start, range_end FROM timescaledb_information.chunks \
@@ -137,7 +137,7 @@ fn buckets<T: Copy>(rows: &[(String, (i64, i64), T)], stretch: &Stretch) -> Vec<
 
 /// Stretches of ingest time that together are all of it, each within one part of
 /// the table: rows of a part that was made a moment ago are in the last.
-fn parts(session: &mut Session, layout: Layout, table: &str) -> Result<(Vec<Time>, Vec<Time>)> {
+pub(super) fn parts(session: &mut Session, layout: Layout, table: &str) -> Result<(Vec<Time>, Vec<Time>)> {
     let sql = match layout {
         Layout::Declarative => DECLARATIVE_PARTS,
         Layout::Timescale => TIMESCALE_PARTS,

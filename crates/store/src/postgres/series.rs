@@ -1,5 +1,5 @@
 //! The series that reports were ever kept of, which are the lists that a query
-//! merges; and the answers of several lists taken apart.
+//! merges; the answers of several lists taken apart; and how queries begin.
 //!
 //! Not here: merging them.
 
@@ -10,6 +10,11 @@ use crate::{Result, merge::Found};
 
 /// What a statement is given.
 pub(super) type Param<'a> = dyn ToSql + Sync + 'a;
+
+/// How queries begin: one snapshot for all of them, and indexes alone. A planner that
+/// has not counted a table yet takes it for small, and would read the whole of it.
+pub(super) const AT_ONCE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan TO off; \
+     SET LOCAL enable_bitmapscan TO off";
 
 /// Who, where, what.
 #[derive(Clone, Debug, PartialEq, Eq)]
