@@ -108,8 +108,6 @@ pub(super) fn compaction_keeps_the_newest_of_each_key(subject: &Subject) {
 pub(super) fn a_position_moves_over_compacted_offsets(subject: &Subject) {
     let log = compacted(subject, "gaps");
     let all = read_all(&*log, "gaps");
-    let mut member = log.join("gaps", "a", &["gaps".into()]).unwrap();
-    own(&mut *member, 1);
     let mut reader = log.reader().unwrap();
     // In the middle of what goes.
     reader.assign(&[(place("gaps", 0), all[55].offset)]).unwrap();
@@ -126,7 +124,10 @@ pub(super) fn a_position_moves_over_compacted_offsets(subject: &Subject) {
     }
     assert_eq!(reader.position(&place("gaps", 0)), Some(end));
     assert_eq!(read.last(), left.last());
-    // What was fetched ahead before the others went may still come.
+    // It joins after the sweep: what a member fetched ahead before it is there
+    // still, and a broker's sweep may take longer than a session.
+    let mut member = log.join("gaps", "a", &["gaps".into()]).unwrap();
+    own(&mut *member, 1);
     let mut taken = Vec::new();
     for _ in 0..TRIES {
         if member.position(&place("gaps", 0)) == Some(end) {
@@ -136,7 +137,9 @@ pub(super) fn a_position_moves_over_compacted_offsets(subject: &Subject) {
             taken.extend(records);
         }
     }
-    assert!(taken.is_sorted_by_key(|record| record.offset));
-    assert!(left.iter().all(|record| taken.contains(record)));
+    // A broker goes on sweeping: tombstones may go between two looks.
+    let with_values =
+        |records: Vec<LogRecord>| -> Vec<_> { records.into_iter().filter(|record| record.value.is_some()).collect() };
+    assert_eq!(with_values(taken), with_values(left));
     assert_eq!(member.position(&place("gaps", 0)), Some(end));
 }
