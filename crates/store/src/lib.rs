@@ -20,7 +20,7 @@ pub mod postgres;
 pub mod sqlite;
 
 pub use error::{Result, StoreError};
-pub use postgres::PostgresConfig;
+pub use postgres::{PostgresConfig, PostgresStore};
 pub use sqlite::{SqliteConfig, SqliteStore};
 
 /// The place in the log that a row came from.

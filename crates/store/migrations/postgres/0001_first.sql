@@ -6,7 +6,8 @@
 -- What arrives is partitioned by `ingested_at`, the time of its ingest: late events and replays
 -- of years long past go where everything of today goes, retention (which counts from ingest)
 -- drops whole partitions, and what is compressed is not written to again. Nothing in them is
--- updated. What stands (sums, orders, newest states, ids) is not partitioned and never dropped.
+-- updated; the summaries by `ingested_at` (brin) are a few pages each, and are for retention within
+-- a partition. What stands (sums, orders, newest states, ids) is not partitioned and never dropped.
 --
 -- A planner takes an index in part only for a query that repeats the index's condition. Some
 -- conditions here are true of every row (a place is never negative) and are there for that alone:
@@ -40,8 +41,9 @@ CREATE TABLE exec_reports (
     fill_id text COLLATE "C", execution_number bigint, last_qty numeric, last_px numeric,
     liquidity text COLLATE "C", ref_fill_id text COLLATE "C",
     commission numeric NOT NULL, currency text COLLATE "C" NOT NULL, slippage_bps float8,
-    realized numeric NOT NULL, unrealized numeric NOT NULL, reason_code text COLLATE "C", reason_text text COLLATE "C"
+    realized numeric NOT NULL, unrealized numeric NOT NULL, reason text
 ) PARTITION BY RANGE (ingested_at);
+CREATE INDEX exec_reports_ingested ON exec_reports USING brin (ingested_at);
 CREATE INDEX fills_time ON exec_reports (time, place) WHERE fill_id IS NOT NULL AND place >= 0;
 CREATE INDEX fills_series ON exec_reports (account, symbol, venue, time, place) WHERE fill_id IS NOT NULL;
 CREATE INDEX executions ON exec_reports (account, execution_number)
@@ -80,6 +82,7 @@ CREATE TABLE pnl_curve (
     ingested_at timestamptz NOT NULL, account text COLLATE "C" NOT NULL, symbol text COLLATE "C" NOT NULL,
     time timestamptz NOT NULL, reports bigint NOT NULL, realized numeric NOT NULL, fees numeric NOT NULL
 ) PARTITION BY RANGE (ingested_at);
+CREATE INDEX pnl_curve_ingested ON pnl_curve USING brin (ingested_at);
 CREATE INDEX pnl_curve_points ON pnl_curve (account, symbol, time, reports);
 
 -- What is held, at each risk metrics; the symbol '' is the whole account. The newest by (time, place)
@@ -93,6 +96,7 @@ CREATE TABLE unrealized_curve (
     ingested_at timestamptz NOT NULL, account text COLLATE "C" NOT NULL, symbol text COLLATE "C" NOT NULL,
     time timestamptz NOT NULL, place bigint NOT NULL, unrealized numeric NOT NULL
 ) PARTITION BY RANGE (ingested_at);
+CREATE INDEX unrealized_curve_ingested ON unrealized_curve USING brin (ingested_at);
 CREATE INDEX unrealized_curve_points ON unrealized_curve (account, symbol, time, place);
 
 CREATE TABLE symbol_stats (
@@ -127,12 +131,14 @@ CREATE TABLE risk_metrics (
     ingested_at timestamptz NOT NULL, account text COLLATE "C" NOT NULL, time timestamptz NOT NULL,
     place bigint NOT NULL, event_id text COLLATE "C" NOT NULL, body text NOT NULL
 ) PARTITION BY RANGE (ingested_at);
+CREATE INDEX risk_metrics_ingested ON risk_metrics USING brin (ingested_at);
 CREATE INDEX risk_metrics_account ON risk_metrics (account, time, place);
 
 CREATE TABLE alerts (
     ingested_at timestamptz NOT NULL, time timestamptz NOT NULL, place bigint NOT NULL,
     severity text COLLATE "C" NOT NULL, account text COLLATE "C", body text NOT NULL
 ) PARTITION BY RANGE (ingested_at);
+CREATE INDEX alerts_ingested ON alerts USING brin (ingested_at);
 CREATE INDEX alerts_time ON alerts (time, place) WHERE place >= 0;
 CREATE INDEX alerts_severity ON alerts (severity, time, place) WHERE place > -1;
 CREATE INDEX alerts_account ON alerts (account, time, place) WHERE place > -2;
@@ -142,4 +148,5 @@ CREATE TABLE signals (
     ingested_at timestamptz NOT NULL, time timestamptz NOT NULL, place bigint NOT NULL,
     symbol text COLLATE "C" NOT NULL, event_id text COLLATE "C" NOT NULL, body text NOT NULL
 ) PARTITION BY RANGE (ingested_at);
+CREATE INDEX signals_ingested ON signals USING brin (ingested_at);
 CREATE INDEX signals_time ON signals (time, place);

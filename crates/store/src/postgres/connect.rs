@@ -133,14 +133,8 @@ impl Connector {
                 ))
             })?
             .map_err(|error| failure::connecting(&error, &self.address))?;
-        let mut session = Session {
-            client: Some(client),
-            runtime: Some(runtime),
-            statements: HashMap::new(),
-            lost: false,
-            deadline,
-            copies: true,
-        };
+        let mut session =
+            Session { client: Some(client), runtime: Some(runtime), statements: HashMap::new(), lost: false, deadline };
         session.set_up(&self.schema, self.statement_timeout)?;
         Ok(session)
     }
@@ -193,8 +187,6 @@ pub(super) struct Session {
     /// the connection is never used again.
     lost: bool,
     deadline: Instant,
-    /// Whether COPY can be had here.
-    pub(super) copies: bool,
 }
 
 impl Session {

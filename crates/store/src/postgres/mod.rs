@@ -3,19 +3,28 @@
 //!
 //! Not here: the rules of what is kept, which the conformance suite says.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
+use tapedeck_contracts::events::{Alert, RiskMetrics};
 
 use self::{
     connect::{Connector, Session},
     partitions::Layout,
     pool::Pool,
 };
-use crate::Result;
+use crate::{
+    AccountRow, AlertsQuery, Applied, Batch, FillRow, FillsQuery, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery,
+    Result, Resume, Retention, Store, StoreError, SymbolStats,
+};
 
 mod accounts;
 mod alerts;
+mod apply;
+mod claims;
 mod codec;
 mod connect;
 mod failure;
@@ -24,10 +33,15 @@ mod orders;
 mod partitions;
 mod pnl;
 mod pool;
+mod reports;
+mod retention;
 mod risk;
 mod schema;
 mod series;
+mod sheet;
+mod states;
 mod stats;
+mod sums;
 
 #[cfg(test)]
 mod plans;
@@ -55,6 +69,9 @@ pub struct PostgresConfig {
     pub connect_timeout_ms: u64,
     /// `auto` (hypertables where the extension is there), `yes` (or an error) or `no`.
     pub timescale: String,
+    /// How rows are sent in bulk: `copy`, or `arrays` where something in between
+    /// does not know COPY, for a fifth more of time.
+    pub bulk: String,
 }
 
 impl Default for PostgresConfig {
@@ -69,6 +86,7 @@ impl Default for PostgresConfig {
             statement_timeout_ms: 10_000,
             connect_timeout_ms: 5_000,
             timescale: "auto".into(),
+            bulk: "copy".into(),
         }
     }
 }
@@ -85,6 +103,7 @@ impl fmt::Debug for PostgresConfig {
             statement_timeout_ms,
             connect_timeout_ms,
             timescale,
+            bulk,
         } = self;
         out.debug_struct("PostgresConfig")
             .field("url", url)
@@ -95,6 +114,7 @@ impl fmt::Debug for PostgresConfig {
             .field("statement_timeout_ms", statement_timeout_ms)
             .field("connect_timeout_ms", connect_timeout_ms)
             .field("timescale", timescale)
+            .field("bulk", bulk)
             .finish_non_exhaustive()
     }
 }
@@ -103,6 +123,9 @@ impl fmt::Debug for PostgresConfig {
 pub struct PostgresStore {
     schema: String,
     layout: Layout,
+    /// Whether COPY can be had.
+    copies: bool,
+    memory: apply::Memory,
     writer: Pool,
     /// None where queries go over the writer's connection.
     readers: Option<Pool>,
@@ -116,20 +139,79 @@ impl PostgresStore {
     /// does not let us in, where the config asks for what it cannot do, or where
     /// the schema is not ours to use. Nothing is changed then.
     pub fn open(config: &PostgresConfig) -> Result<Arc<Self>> {
+        let copies = match config.bulk.as_str() {
+            "copy" => true,
+            "arrays" => false,
+            other => {
+                return Err(StoreError::Fatal(format!("[postgres] bulk: expected copy or arrays, found `{other}`")));
+            }
+        };
         let connector = Arc::new(Connector::new(config)?);
         let writer = Pool::new(Arc::clone(&connector), 1);
-        let layout = writer.with(|| true, |session| schema::migrate(session, &config.schema, &config.timescale))?;
+        let layout = writer.with(|session| schema::migrate(session, &config.schema, &config.timescale))?;
         let readers = (config.read_connections > 0).then(|| Pool::new(connector, config.read_connections));
-        Ok(Arc::new(Self { schema: config.schema.clone(), layout, writer, readers }))
+        let memory = apply::Memory::default();
+        Ok(Arc::new(Self { schema: config.schema.clone(), layout, copies, memory, writer, readers }))
     }
 
     /// Runs a query, once more where the connection was lost in it.
     fn read<T>(&self, work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
-        self.readers.as_ref().unwrap_or(&self.writer).with(|| true, work)
+        self.readers.as_ref().unwrap_or(&self.writer).with(work)
     }
 
     /// Runs several queries on one snapshot of the store.
     fn read_at_once<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
         self.read(|session| session.transaction(series::AT_ONCE, |session| work(session)))
+    }
+}
+
+impl Store for PostgresStore {
+    fn apply(&self, batch: &Batch) -> Result<Applied> {
+        apply::apply(self, batch)
+    }
+
+    fn resume(&self, group: &str, partitions: &[(Arc<str>, u32)]) -> Result<Vec<Resume>> {
+        self.read(|session| apply::resume(session, group, partitions))
+    }
+
+    fn fills(&self, query: &FillsQuery) -> Result<Vec<FillRow>> {
+        self.read_at_once(|session| fills::fills(session, query))
+    }
+
+    fn executions(&self, account: &str, after: u64, limit: usize) -> Result<Vec<FillRow>> {
+        self.read(|session| fills::executions(session, account, after, limit))
+    }
+
+    fn orders(&self, query: &OrdersQuery) -> Result<Vec<OrderRow>> {
+        self.read_at_once(|session| orders::orders(session, query))
+    }
+
+    fn pnl(&self, query: &PnlQuery) -> Result<Vec<PnlPoint>> {
+        self.read_at_once(|session| pnl::pnl(session, self.layout, query))
+    }
+
+    fn latest_risk(&self, account: Option<&str>) -> Result<Vec<RiskMetrics>> {
+        self.read(|session| risk::latest(session, account))
+    }
+
+    fn accounts(&self) -> Result<Vec<AccountRow>> {
+        self.read(accounts::accounts)
+    }
+
+    fn symbol_stats(&self, account: Option<&str>) -> Result<Vec<SymbolStats>> {
+        self.read_at_once(|session| stats::symbol_stats(session, account))
+    }
+
+    fn alerts(&self, query: &AlertsQuery) -> Result<Vec<(PageKey, Alert)>> {
+        self.read(|session| alerts::alerts(session, query))
+    }
+
+    fn enforce_retention(&self, rules: &[Retention], now_ms: i64) -> Result<u64> {
+        let gone = self.writer.with(|session| retention::enforce(session, &self.schema, self.layout, rules, now_ms))?;
+        if gone > 0 {
+            // A partition may be among them: it is looked for before it is written to again.
+            self.memory.lock().unwrap_or_else(PoisonError::into_inner).forget_partitions();
+        }
+        Ok(gone)
     }
 }

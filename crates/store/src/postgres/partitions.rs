@@ -61,7 +61,7 @@ pub(super) const PARTITIONED: &[Partitioned] = &[
 /// is written to them any more.
 const COMPRESS_AFTER_DAYS: i64 = 7;
 
-const DAY_MS: i64 = 86_400_000;
+pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// The schema that holds TimescaleDB's functions, where the database has it.
 pub(super) fn timescale(session: &mut Session) -> Result<Option<String>> {
@@ -150,7 +150,16 @@ fn attach(session: &mut Session, schema: &str, table: &Partitioned, part: i64) -
 }
 
 /// Numbered from 1970 on, in lengths of the table's parts.
-pub(super) fn part_name(table: &Partitioned, part: i64) -> String {
-    let sign = if part < 0 { "before_" } else { "" };
-    format!("{}_p{sign}{}", table.name, part.unsigned_abs())
+fn part_name(table: &Partitioned, part: i64) -> String {
+    let before = if part < 0 { "before_" } else { "" };
+    format!("{}_p{before}{}", table.name, part.unsigned_abs())
+}
+
+/// The number of a part that [`part_name`] named.
+pub(super) fn part_number(table: &Partitioned, name: &str) -> Option<i64> {
+    let number = name.strip_prefix(table.name)?.strip_prefix("_p")?;
+    match number.strip_prefix("before_") {
+        Some(before) => before.parse().ok().map(|number: i64| -number),
+        None => number.parse().ok(),
+    }
 }

@@ -31,16 +31,13 @@ impl Pool {
         Self { connector, free, freed: Condvar::new(), places }
     }
 
-    /// Runs `work` on a connection. Where that was lost before `work` changed
-    /// anything (`may_repeat` says so), it is run once more on a new one.
+    /// Runs `work` on a connection, and again on a new one where it was lost in
+    /// it, as long as the call lasts. So `work` must be such that it can be done
+    /// again when nobody knows whether it was done.
     ///
     /// # Errors
     /// Those of `work`; transient where no connection is to be had in time.
-    pub(super) fn with<T>(
-        &self,
-        may_repeat: impl Fn() -> bool,
-        mut work: impl FnMut(&mut Session) -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn with<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + self.connector.call_timeout();
         let mut place = self.take(deadline)?;
         loop {
@@ -53,7 +50,7 @@ impl Pool {
             let done = work(session);
             let is_lost = session.is_lost();
             match done {
-                Err(StoreError::Transient(_)) if is_lost && may_repeat() && Instant::now() < deadline => {}
+                Err(StoreError::Transient(_)) if is_lost && Instant::now() < deadline => {}
                 done => return done,
             }
         }
