@@ -39,6 +39,10 @@ const CONNECT_TICK: Duration = Duration::from_millis(250);
 /// Refusals of our credentials after which the first connection is given up: the
 /// first may come from a broker that has not read its users yet.
 const REFUSALS: usize = 2;
+/// So long a transaction takes to end on all brokers at most, on a cluster that is
+/// well; one that is open longer is not about to end.
+pub(crate) const ENDING: Duration = Duration::from_millis(500);
+pub(crate) const ENDING_TICK: Duration = Duration::from_millis(2);
 /// Figures are as old as this at most.
 const STATISTICS_MS: &str = "5000";
 
@@ -181,7 +185,23 @@ impl Client {
 
     /// The first offset that can be read, and the one after the last that is
     /// committed.
+    ///
+    /// A transaction ends on each broker at its own moment: the group's offsets may
+    /// show it while its records here do not yet. Who asked for the offsets first
+    /// must find the records, so one that is about to end is waited for.
     pub(crate) fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
+        let written = self.written_end(partition)?;
+        let begin = Instant::now();
+        loop {
+            let (start, end) = self.committed_bounds(partition)?;
+            if end >= written || begin.elapsed() >= ENDING {
+                return Ok((start, end));
+            }
+            std::thread::sleep(ENDING_TICK);
+        }
+    }
+
+    fn committed_bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
         let number = self.must_exist(partition)?;
         let begin = Instant::now();
         let (low, high) = self

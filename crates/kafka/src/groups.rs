@@ -29,7 +29,8 @@ pub(crate) fn committed(client: &Client, group: &str) -> Result<Vec<GroupOffset>
             Ok(None) if begin.elapsed() < client.timeout() => std::thread::sleep(SETTLE_TICK),
             Ok(None) => {
                 return Err(LogError::Transient(format!(
-                    "the committed offsets of group `{group}` are part of a transaction that has been open for {} ms",
+                    "the committed offsets of group `{group}` could not be read for {} ms: their broker is starting, \
+                     or they are part of a transaction that does not end",
                     client.config.request_timeout_ms
                 )));
             }
@@ -44,13 +45,13 @@ fn committed_now(client: &Client, group: &str, begin: Instant) -> Result<Option<
     let found = match native::group_offsets(client.native(), &client.outer(group), client.timeout()) {
         // Never seen; Kafka before 2.6 says so with an error.
         Err(refusal) if refusal.code == Code::GroupIdNotFound => Vec::new(),
-        Err(refusal) if refusal.code == Code::UnstableOffsetCommit => return Ok(None),
+        Err(refusal) if is_settling(refusal.code) => return Ok(None),
         Err(refusal) if refusal.code == Code::GroupAuthorizationFailed => {
             return Err(refused(refusal.code, "", &doing, &format!("Describe on group `{group}`")));
         }
         other => other.map_err(|refusal| client.refused(&refusal, begin, &doing))?,
     };
-    if found.iter().any(|(_, _, offset)| matches!(offset, Err(Code::UnstableOffsetCommit))) {
+    if found.iter().any(|(_, _, offset)| matches!(offset, Err(code) if is_settling(*code))) {
         return Ok(None);
     }
     let mut offsets = Vec::with_capacity(found.len());
@@ -111,7 +112,14 @@ pub(crate) fn reset(client: &Client, group: &str, offsets: &[GroupOffset]) -> Re
             .map_err(|_| LogError::Fatal(format!("{} is not an offset of {}", offset.next, offset.partition)))?;
         wanted.push((name.as_str(), client.must_exist(&offset.partition)?, Offset::Offset(next)));
     }
-    let answer = native::alter_group_offsets(client.native(), &outer, &wanted, client.timeout());
+    let answer = loop {
+        match native::alter_group_offsets(client.native(), &outer, &wanted, client.timeout()) {
+            Err(refusal) if is_settling(refusal.code) && begin.elapsed() < client.timeout() => {
+                std::thread::sleep(SETTLE_TICK);
+            }
+            answer => break answer,
+        }
+    };
     let answers: Vec<Found> = answer.map_err(|refusal| match refusal.code {
         code if is_taken(code) => has_members(group, 1),
         Code::GroupAuthorizationFailed => refused(refusal.code, "", &doing, &format!("Read on group `{group}`")),
@@ -128,6 +136,17 @@ pub(crate) fn reset(client: &Client, group: &str, offsets: &[GroupOffset]) -> Re
         }
     }
     Ok(())
+}
+
+/// What a broker answers while a transaction ends, or while it takes a group over.
+fn is_settling(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnstableOffsetCommit
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+    )
 }
 
 /// What a broker answers who keeps a group's offsets for its members.

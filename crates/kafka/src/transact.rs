@@ -9,6 +9,7 @@
 //! Not here: who the member is, and what a lost seat means for what it read.
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,14 +20,15 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode as Code},
     producer::Producer as _,
 };
-use tapedeck_log::{GroupOffset, LogError, Placement, Record, Result};
+use tapedeck_log::{GroupOffset, LogError, Placement, Record, Result, TopicPartition};
 
 use crate::{
-    client::Client,
-    error::{code_of, group_error, log_error, refused},
-    placing::Placing,
+    client::{Client, ENDING, ENDING_TICK},
+    error::{code_of, group_error, is_fenced, log_error, refused},
+    groups,
+    placing::{Places, Placing},
     producer::{overridden, writing},
-    writer::Writer,
+    writer::{Failure, Writer},
 };
 
 /// Between tries of what brokers answer with "not yet": the markers of the
@@ -40,6 +42,8 @@ pub(crate) struct Transactor {
     id: String,
     placing: Placing,
     writer: Option<Writer>,
+    /// Partitions that the group has committed before, here.
+    committed: HashSet<TopicPartition>,
 }
 
 impl Transactor {
@@ -47,7 +51,7 @@ impl Transactor {
     /// what another producer left open under it is aborted, and that one is fenced.
     pub(crate) fn open(client: Arc<Client>, transactional_id: &str) -> Result<Self> {
         let id = client.outer(transactional_id);
-        let mut transactor = Self { client, id, placing: Placing::default(), writer: None };
+        let mut transactor = Self { client, id, placing: Placing::default(), writer: None, committed: HashSet::new() };
         transactor.writer = Some(transactor.start()?);
         Ok(transactor)
     }
@@ -62,14 +66,14 @@ impl Transactor {
     ) -> Result<Vec<Placement>> {
         let begin = Instant::now();
         let places = self.placing.places(&self.client, &records)?;
-        let offsets = self.list(offsets)?;
+        let list = self.list(offsets)?;
         let writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.start()?,
         };
         let step = Step { client: &self.client, writer: &writer, group, begin };
         step.begin(&self.id)?;
-        let placements = match step.write(&records, &places, &offsets, seat) {
+        let placements = match step.write(&records, &places, &list, seat) {
             Ok(placements) => placements,
             Err(error) => {
                 if step.abort() {
@@ -80,7 +84,25 @@ impl Transactor {
         };
         step.commit()?;
         self.writer = Some(writer);
+        self.show(group, offsets);
         Ok(placements)
+    }
+
+    /// Waits until the first offsets of partitions are to be seen. A broker that is
+    /// asked for all offsets of a group tells of those that are about to change, but
+    /// says nothing of partitions whose first is about to come.
+    fn show(&mut self, group: &str, offsets: &[GroupOffset]) {
+        let new: Vec<_> = offsets.iter().filter(|offset| !self.committed.contains(&offset.partition)).collect();
+        let begin = Instant::now();
+        while !new.is_empty() && begin.elapsed() < ENDING {
+            // The transaction is committed whatever this says.
+            let Ok(there) = groups::committed(&self.client, group) else { return };
+            if new.iter().all(|new| there.iter().any(|there| there.partition == new.partition)) {
+                break;
+            }
+            std::thread::sleep(ENDING_TICK);
+        }
+        self.committed.extend(new.into_iter().map(|offset| offset.partition.clone()));
     }
 
     fn start(&self) -> Result<Writer> {
@@ -127,7 +149,7 @@ impl Step<'_> {
     fn write(
         &self,
         records: &[Record],
-        places: &crate::placing::Places,
+        places: &Places,
         offsets: &TopicPartitionList,
         seat: &ConsumerGroupMetadata,
     ) -> Result<Vec<Placement>> {
@@ -152,9 +174,9 @@ impl Step<'_> {
         written.map_err(|failure| self.failed(failure, records))
     }
 
-    fn failed(&self, failure: crate::writer::Failure, records: &[Record]) -> LogError {
+    fn failed(&self, failure: Failure, records: &[Record]) -> LogError {
         let fatal = self.writer.fatal_error();
-        if fatal.as_ref().is_some_and(|(code, _)| crate::error::is_fenced(*code)) {
+        if fatal.as_ref().is_some_and(|(code, _)| is_fenced(*code)) {
             return LogError::Fenced { group: self.group.to_owned() };
         }
         self.client.failed(failure, fatal, records, self.begin)

@@ -16,20 +16,25 @@ use tapedeck_kafka::{KafkaConfig, KafkaLog};
 use tapedeck_log::conformance;
 use tapedeck_testbed as testbed;
 
-fn config(bootstrap: String) -> KafkaConfig {
+/// The case that waits until a member that does nothing has lost its seat. The
+/// others keep theirs while a busy broker takes its time.
+const WAITS_FOR_A_SESSION: &str = "a_stalled_member_is_fenced";
+
+fn config(bootstrap: String, case: &str) -> KafkaConfig {
+    let (session_timeout_ms, max_poll_interval_ms) =
+        if case == WAITS_FOR_A_SESSION { (1_000, 2_000) } else { (10_000, 300_000) };
     KafkaConfig {
         bootstrap_servers: bootstrap,
         prefix: format!("{}.", testbed::name("conformance")),
-        // The suite asks for about a second: a stalled member is waited for.
-        session_timeout_ms: 1_000,
-        max_poll_interval_ms: 2_000,
+        session_timeout_ms,
+        max_poll_interval_ms,
         topic_properties: BTreeMap::from(sweep::TOPIC_PROPERTIES.map(|(key, value)| (key.into(), value.into()))),
         ..KafkaConfig::default()
     }
 }
 
-fn subject(bootstrap: String) -> conformance::Subject {
-    let config = config(bootstrap);
+fn subject(bootstrap: String, case: &str) -> conformance::Subject {
+    let config = config(bootstrap, case);
     let open: Arc<Mutex<Weak<KafkaLog>>> = Arc::default();
     let opened = Arc::clone(&open);
     let sweeper = sweep::Sweeper::new(&config);
@@ -48,7 +53,7 @@ macro_rules! cases {
         $(#[test]
         fn $name() {
             if let Some(bootstrap) = testbed::kafka() {
-                conformance::run(stringify!($name), &subject(bootstrap));
+                conformance::run(stringify!($name), &subject(bootstrap, stringify!($name)));
             }
         })*
 
@@ -89,6 +94,8 @@ cases! {
 #[test]
 fn three_brokers_with_three_copies_do_the_same() {
     if let Some(bootstrap) = testbed::kafka_of_three() {
-        conformance::suite(|| subject(bootstrap.clone()));
+        for (case, _) in conformance::CASES {
+            conformance::run(case, &subject(bootstrap.clone(), case));
+        }
     }
 }
