@@ -87,7 +87,8 @@ port_of() { echo $ports | cut -d ' ' -f $((($1 - 1) * 6 + $2)); }
 lay_out() { # the folders of all nodes; without a bootstrap.new it is not complete
     rm -rf "$dir"/node* "$dir/secure.env" "$dir/tls"
     [ "$secure" = no ] || secure_files "$dir"
-    ports=$(free_ports $((brokers * 6)))
+    ports=
+    while [ "$(echo $ports | wc -w)" -lt $((brokers * 6)) ]; do ports="$ports $(free_port "$dir")"; done
     voters=
     for number in $(seq "$brokers"); do
         voters="$voters${voters:+,}$number@127.0.0.1:$(port_of "$number" 3)"

@@ -14,24 +14,23 @@ usage() { sed -n 's/^#   //p' "$0" >&2; exit 2; }
 fail() { echo "$me: $*" >&2; exit 1; }
 need() { command -v "$1" >/dev/null 2>&1 || { echo "$me: $1 is missing ($2)" >&2; exit "$cannot"; }; }
 
-free_port() { # one that nobody listens on, below the range the system hands out
+# A port that nobody listens on, below the range the system hands out. It is the
+# folder $1's for as long as that is there: a server that is down finds it free again.
+free_port() {
+    taken=${TMPDIR:-/tmp}/tapedeck-ports
+    [ -d "$taken" ] || mkdir -p -m 1777 "$taken"
     tries=0
     while [ "$tries" -lt 100 ]; do
         tries=$((tries + 1))
         port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
         hex=$(printf ':%04X ' "$port")
-        grep -qs "$hex.*0A " /proc/net/tcp /proc/net/tcp6 || { echo "$port"; return; }
+        ! grep -qs "$hex.*0A " /proc/net/tcp /proc/net/tcp6 || continue
+        owner=$(cat "$taken/$port" 2>/dev/null || true)
+        [ -z "$owner" ] || [ -d "$owner" ] || rm -f "$taken/$port"
+        # Made by one alone (noclobber), with its contents or not at all.
+        if (set -C && echo "$1" >"$taken/$port") 2>/dev/null; then echo "$port"; return; fi
     done
     fail "no free port found"
-}
-
-free_ports() { # $1 different ones, on one line
-    found=
-    while [ "$(echo "$found" | wc -w)" -lt "$1" ]; do
-        one=$(free_port)
-        case " $found " in *" $one "*) ;; *) found="$found $one" ;; esac
-    done
-    echo "$found"
 }
 
 # A process that ended but was not waited for yet is a zombie: not alive.

@@ -48,7 +48,7 @@ lay_out() { # complete, or not at all: DIR/url.new comes last
     rm -rf "$data"
     mkdir "$data"
     password=$(secret)
-    port=$(free_port)
+    port=$(free_port "$dir")
     echo "$password" >"$dir/password"
     [ -z "$as" ] || chown "$user" "$data" "$dir/password"
     $as "$bin/initdb" -D "$data" -U tapedeck -A scram-sha-256 --pwfile="$dir/password" \

@@ -26,7 +26,7 @@ start() {
     mkdir -p "$dir"
     dir=$(cd "$dir" && pwd)
     ! running "$dir/pid" || fail "a registry runs in $dir already"
-    [ -f "$dir/port" ] || free_port >"$dir/port"
+    [ -f "$dir/port" ] || free_port "$dir" >"$dir/port"
     port=$(cat "$dir/port")
     echo "http://127.0.0.1:$port/apis/ccompat/v7" >"$dir/url.new"
     : >"$dir/server.log"

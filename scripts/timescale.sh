@@ -32,7 +32,7 @@ start() {
     mkdir -p "$dir"
     dir=$(cd "$dir" && pwd)
     ! running "$dir/pid" || fail "TimescaleDB runs in $dir already"
-    [ -f "$dir/port" ] || free_port >"$dir/port"
+    [ -f "$dir/port" ] || free_port "$dir" >"$dir/port"
     # Beside its packages, where Node looks for them.
     cp "$here/timescale/server.mjs" "$program/server.$$.mjs"
     mv "$program/server.$$.mjs" "$program/server.mjs"
