@@ -77,8 +77,7 @@ impl Client {
         let begin = Instant::now();
         while self.native().fetch_cluster_id(CONNECT_TICK).is_none() {
             let seen = self.book.since(begin);
-            let is_refused = |code| matches!(code, Some(Code::Authentication | Code::SSL));
-            let refusals = seen.iter().filter(|seen| is_refused(seen.code)).count();
+            let refusals = seen.iter().filter(|seen| diagnose::is_refusal(seen)).count();
             if refusals >= REFUSALS || begin.elapsed() >= self.timeout() {
                 return Err(diagnose::unreachable(&self.config, &seen, "connect"));
             }

@@ -6,29 +6,43 @@
 use rdkafka::error::RDKafkaErrorCode as Code;
 use tapedeck_log::LogError;
 
-use crate::{KafkaConfig, security, watch::Seen};
+use crate::{KafkaConfig, security, tls, watch::Seen};
 
 /// So many different reasons are told: a cluster has a few brokers.
 const MOST_REASONS: usize = 5;
 
-/// Sorts a call that reached no broker, by what was heard meanwhile.
+/// Sorts a call that reached no broker, by what was heard meanwhile: fatal where
+/// brokers mostly refused who we are, or are not who they should be.
 pub(crate) fn unreachable(config: &KafkaConfig, seen: &[Seen], doing: &str) -> LogError {
-    let reason = |code| seen.iter().rev().find(|seen| seen.code == Some(code)).map(|seen| seen.reason.as_str());
-    if let Some(reason) = reason(Code::Authentication) {
-        return LogError::Fatal(refused_user(config, reason, doing));
+    let refused = seen.iter().rev().find(|seen| is_refusal(seen));
+    let refusals = seen.iter().filter(|seen| is_refusal(seen)).count();
+    let silent = seen.iter().filter(|seen| is_silent(seen)).count();
+    match refused {
+        Some(refusal) if refusals >= silent => LogError::Fatal(match refusal.code {
+            Some(Code::Authentication) => refused_user(config, &refusal.reason, doing),
+            _ => refused_tls(config, &refusal.reason, doing),
+        }),
+        _ => LogError::Transient(format!(
+            "cannot {doing}: no broker answered within {} ms. Tried {} ({}); {}. \
+             Check that the brokers run, that this machine reaches these addresses and those the brokers advertise, \
+             and that kafka.security_protocol is what their listener speaks",
+            config.request_timeout_ms,
+            config.bootstrap_servers,
+            config.security_protocol.to_lowercase(),
+            heard(seen),
+        )),
     }
-    if let Some(reason) = reason(Code::SSL) {
-        return LogError::Fatal(refused_tls(config, reason, doing));
-    }
-    LogError::Transient(format!(
-        "cannot {doing}: no broker answered within {} ms. Tried {} ({}); {}. \
-         Check that the brokers run, that this machine reaches these addresses and those the brokers advertise, \
-         and that kafka.security_protocol is what their listener speaks",
-        config.request_timeout_ms,
-        config.bootstrap_servers,
-        config.security_protocol.to_lowercase(),
-        heard(seen),
-    ))
+}
+
+/// Whether a broker refused who we are, or is not who it should be.
+pub(crate) fn is_refusal(seen: &Seen) -> bool {
+    matches!(seen.code, Some(Code::Authentication | Code::SSL)) || tls::is_alert(&seen.reason)
+}
+
+/// Whether a broker could not be reached at all.
+fn is_silent(seen: &Seen) -> bool {
+    matches!(seen.code, Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut))
+        && !is_refusal(seen)
 }
 
 fn refused_user(config: &KafkaConfig, reason: &str, doing: &str) -> String {
@@ -44,8 +58,17 @@ fn refused_user(config: &KafkaConfig, reason: &str, doing: &str) -> String {
 }
 
 fn refused_tls(config: &KafkaConfig, reason: &str, doing: &str) -> String {
-    let trusted = if config.ca_file.is_empty() { "the system's authorities" } else { config.ca_file.as_str() };
-    format!("cannot {doing}: TLS with {} failed (trusting {trusted}): {reason}", config.bootstrap_servers)
+    let servers = &config.bootstrap_servers;
+    if tls::is_alert(reason) {
+        return format!("cannot {doing}: {servers} refuse us: {}. They said: {reason}", tls::own_certificate(config));
+    }
+    match tls::their_certificate(config) {
+        Some(why) => format!("cannot {doing}: TLS with {servers} failed: {why}. librdkafka said: {reason}"),
+        None => format!(
+            "cannot {doing}: TLS with {servers} failed: {reason}. Check kafka.ca_file, and that \
+             kafka.security_protocol is what the listener speaks"
+        ),
+    }
 }
 
 /// What was heard, newest first.

@@ -28,6 +28,7 @@ mod producer;
 mod reader;
 mod security;
 mod stats;
+mod tls;
 mod topics;
 mod transact;
 mod watch;
