@@ -1,4 +1,4 @@
-//! Percentiles of what was measured.
+//! Percentiles and medians of what was measured.
 //!
 //! Not here: measuring.
 
@@ -19,4 +19,10 @@ pub(crate) fn print(what: &str, mut samples: Vec<Duration>, beside: &str) {
         at(1.0),
         samples.len()
     );
+}
+
+/// The middle one of several rates.
+pub(crate) fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_unstable_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
 }

@@ -22,7 +22,10 @@ use tapedeck_flow::topics;
 use tapedeck_kafka::{KafkaConfig, KafkaLog};
 use tapedeck_log::{Headers, Log, LogRecord, PollLimits, Polled, Record, TopicConfig, TopicPartition};
 
-use crate::emit::{self, Stage};
+use crate::{
+    emit::{self, Stage},
+    figures::median,
+};
 
 const PARTITIONS: u32 = 8;
 /// Turns of each side: the median is told.
@@ -227,11 +230,6 @@ impl Contest<'_> {
         anyhow::ensure!(bytes > 0, "the records were empty");
         Ok(Rate { records: read, took: began.elapsed() })
     }
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_unstable_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied().unwrap_or_default()
 }
 
 /// `emit()` with the brokers up, then with all of them dead; `script` and `brokers`

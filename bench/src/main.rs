@@ -20,13 +20,14 @@ mod figures;
 mod fill;
 mod kafka;
 mod outage;
+mod pipeline;
 mod queryable;
 mod rest;
 mod sockets;
 mod stored;
 mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | pipeline BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -50,6 +51,10 @@ fn main() -> anyhow::Result<()> {
         ["kafka", bootstrap, peer, records] => kafka::run(bootstrap, Path::new(peer), records.parse()?),
         ["kafka-emit", script, brokers, dir, seconds, per_s] => {
             kafka::emit(script, Path::new(brokers), Path::new(dir), pace(seconds, per_s)?)
+        }
+        ["pipeline", bootstrap, postgres, tapedeck, python, peer, dir, rows] => {
+            let [tapedeck, python, peer, dir] = [tapedeck, python, peer, dir].map(Path::new);
+            pipeline::run(&pipeline::Stage { bootstrap, postgres, tapedeck, python, peer, dir }, rows.parse()?)
         }
         _ => anyhow::bail!(USAGE),
     }

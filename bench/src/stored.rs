@@ -63,7 +63,8 @@ pub(crate) fn run(rows: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn record(n: u64) -> anyhow::Result<tapedeck_log::Record> {
+/// The n-th report as the paper broker would emit it.
+pub(crate) fn record(n: u64) -> anyhow::Result<tapedeck_log::Record> {
     let report = report(n);
     let id: EventId = report.event_id.clone();
     Ok(Outbound::first("exec.reports.v1", id, Event::ExecutionReport(Box::new(report))).into_record("bench")?)

@@ -159,7 +159,7 @@ impl PostgresStore {
         self.readers.as_ref().unwrap_or(&self.writer).with(work)
     }
 
-    /// Runs several queries on one snapshot of the store.
+    /// Runs queries on one snapshot of the store, along indexes alone.
     fn read_at_once<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
         self.read(|session| session.transaction(series::AT_ONCE, |session| work(session)))
     }
@@ -179,7 +179,7 @@ impl Store for PostgresStore {
     }
 
     fn executions(&self, account: &str, after: u64, limit: usize) -> Result<Vec<FillRow>> {
-        self.read(|session| fills::executions(session, account, after, limit))
+        self.read_at_once(|session| fills::executions(session, account, after, limit))
     }
 
     fn orders(&self, query: &OrdersQuery) -> Result<Vec<OrderRow>> {
@@ -191,11 +191,11 @@ impl Store for PostgresStore {
     }
 
     fn latest_risk(&self, account: Option<&str>) -> Result<Vec<RiskMetrics>> {
-        self.read(|session| risk::latest(session, account))
+        self.read_at_once(|session| risk::latest(session, account))
     }
 
     fn accounts(&self) -> Result<Vec<AccountRow>> {
-        self.read(accounts::accounts)
+        self.read_at_once(accounts::accounts)
     }
 
     fn symbol_stats(&self, account: Option<&str>) -> Result<Vec<SymbolStats>> {
@@ -203,7 +203,7 @@ impl Store for PostgresStore {
     }
 
     fn alerts(&self, query: &AlertsQuery) -> Result<Vec<(PageKey, Alert)>> {
-        self.read(|session| alerts::alerts(session, query))
+        self.read_at_once(|session| alerts::alerts(session, query))
     }
 
     fn enforce_retention(&self, rules: &[Retention], now_ms: i64) -> Result<u64> {

@@ -4,48 +4,53 @@
 //!
 //! Not here: what the queries answer.
 
+use std::time::{Duration, Instant};
+
+use tapedeck_contracts::events::Severity;
+
 use super::{
-    PostgresConfig, accounts, alerts,
+    PostgresConfig, PostgresStore, accounts, alerts,
     codec::Time,
     connect::{Connector, Session},
     fills, orders,
-    partitions::{Known, Layout},
-    pnl, risk, schema, series, stats,
+    partitions::Layout,
+    pnl, risk, series, stats,
+};
+use crate::{
+    Batch, Store,
+    conformance::samples::{alert, metrics, new_order, row_in, rows, trade},
 };
 
-const SCHEMA: &str = "tapedeck";
 /// 2025-10-01, and how far apart the parts are that get rows: two months.
 const FIRST_MS: i64 = 1_759_276_800_000;
 const APART_MS: i64 = 61 * 86_400_000;
+/// Rows of each list in each part.
+const ROWS: u64 = 2_000;
 
-/// Rows of two accounts, one of them rare, in three parts of each table.
-const FILL: &str = "
-INSERT INTO exec_reports SELECT $AT, $AT + n * interval '1 ms', n, CASE WHEN n % 1000 = 0 THEN 'RARE' ELSE 'ACC' END, \
-    'V', 'S' || n % 4, 's', 'TRADE', 'e', null, 'o', 'c', 'BUY', 'MARKET', 1, null, 'GTC', 'FILLED', 1, 0, 1, 'F' || n, n, 1, 1, \
-    'TAKER', null, 0, 'USD', 1, 0, 0, null, null FROM generate_series(1, 5000) n;
-INSERT INTO pnl_curve SELECT $AT, 'ACC', 'S' || n % 4, $AT + n * interval '1 ms', n, n, 0 FROM generate_series(1, 5000) n;
-INSERT INTO unrealized_curve SELECT $AT, 'ACC', '', $AT + n * interval '1 ms', n, n FROM generate_series(1, 5000) n;
-INSERT INTO alerts SELECT $AT, $AT + n * interval '1 ms', n, CASE WHEN n % 1000 = 0 THEN 'CRITICAL' ELSE 'INFO' END, \
-    CASE WHEN n % 1000 = 0 THEN 'RARE' WHEN n % 2 = 0 THEN 'ACC' END, '{}' FROM generate_series(1, 5000) n;
-INSERT INTO orders SELECT CASE WHEN n % 1000 = 0 THEN 'RARE' ELSE 'ACC' END, 'V', 'S' || n % 4, $AT::text || n, \
-    $AT + n * interval '1 ms', n, $AT, $AT, n % 50 = 0, 'c', 'BUY', 'MARKET', 1, null, 'GTC', 'NEW', 0, 1, null, null, null \
-    FROM generate_series(1, 5000) n;
-";
-
-/// A schema with rows that nobody has counted; none where no server is to be had.
+/// Reports, metrics and alerts of two accounts, one of them rare, in three parts of
+/// each table, which nobody has counted; none where no server is to be had.
 fn filled() -> Option<Session> {
-    let connector = Connector::new(&config(&tapedeck_testbed::postgres()?)).expect("a config");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    let mut session = connector.connect(deadline).expect("a connection");
-    schema::migrate(&mut session, SCHEMA, "no").expect("a schema");
-    let mut known = Known::default();
+    let config = config(&tapedeck_testbed::postgres()?);
+    let store = PostgresStore::open(&config).expect("a store");
     for part in 0..3 {
-        let ingested_ms = FIRST_MS + part * APART_MS;
-        known.make(&mut session, SCHEMA, ingested_ms).expect("parts");
-        let at = format!("to_timestamp({}::bigint)", ingested_ms / 1_000);
-        session.batch(&FILL.replace("$AT", &at)).expect("rows");
+        let first = part * ROWS;
+        let mut all = Vec::new();
+        for n in first..first + ROWS {
+            let rare = n % 500 == 0;
+            let mut report = if n % 50 == 0 { new_order(n) } else { trade(n) };
+            report.account = if rare { "RARE" } else { "ACC" }.into();
+            report.symbol = format!("S{}", n % 4);
+            let severity = if rare { Severity::Critical } else { Severity::Info };
+            let about = [None, Some("ACC")][usize::from(n % 2 == 0)].filter(|_| !rare).or(rare.then_some("RARE"));
+            all.push(row_in(0, n, report));
+            all.push(row_in(1, n, metrics(n, "ACC", Some("500"))));
+            all.push(row_in(2, n, alert(n, severity, about)));
+        }
+        let ingested_at_ms = FIRST_MS + i64::try_from(part).expect("small") * APART_MS;
+        store.apply(&Batch { ingested_at_ms, ..rows(all) }).expect("apply");
     }
-    Some(session)
+    let deadline = Instant::now() + Duration::from_secs(60);
+    Some(Connector::new(&config).and_then(|connector| connector.connect(deadline)).expect("a connection"))
 }
 
 /// A URL with a password, as servers for tests give it, taken apart.
@@ -58,7 +63,7 @@ fn config(url: &str) -> PostgresConfig {
     PostgresConfig {
         url: format!("postgres://{name}@{rest}"),
         password: password.into(),
-        schema: SCHEMA.into(),
+        timescale: "no".into(),
         ..PostgresConfig::default()
     }
 }
@@ -126,14 +131,12 @@ fn every_list_is_read_along_its_index_in_every_part() {
 fn a_jump_in_a_curve_looks_into_one_part_alone() {
     let Some(mut session) = filled() else { return };
     let [realized, _] = pnl::all_sql();
-    session
-        .batch(&format!("INSERT INTO pnl_totals VALUES ('ACC', 'S1', now(), 0, 0, 0); PREPARE jump AS {realized}"))
-        .expect("a statement");
+    session.batch(&format!("PREPARE jump AS {realized}")).expect("a statement");
     let (firsts, lasts) = pnl::parts(&mut session, Layout::Declarative, "pnl_curve").expect("parts");
     let rows = session.query("SELECT $1::timestamptz[]::text, $2::timestamptz[]::text", &[&firsts, &lasts]);
     let row = &rows.expect("two texts")[0];
     let ranges = format!("'{}', '{}'", row.get::<_, &str>(0), row.get::<_, &str>(1));
-    let call = format!("EXECUTE jump('ACC', NULL, '2100-01-01', '100 milliseconds', '2025-01-01', 10001, {ranges})");
+    let call = format!("EXECUTE jump('ACC', 'S1', '2100-01-01', '40 seconds', '2025-01-01', 10001, {ranges})");
     let rows = session.query(&format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {call}"), &[]).expect("a plan");
     let jumps: Vec<usize> = rows
         .iter()
