@@ -46,13 +46,16 @@ pub(crate) const ENDING_TICK: Duration = Duration::from_millis(2);
 /// Figures are as old as this at most.
 const STATISTICS_MS: &str = "5000";
 
+/// How many partitions a topic has, none where it is not there, and when that was heard.
+type Heard = (Option<u32>, Instant);
+
 /// What the parts of a log share.
 pub(crate) struct Client {
     pub(crate) config: KafkaConfig,
     pub(crate) book: Arc<Book>,
     names: Names,
     handle: ThreadedProducer<Watcher>,
-    known: Mutex<HashMap<Arc<str>, (Option<u32>, Instant)>>,
+    known: Mutex<HashMap<Arc<str>, Heard>>,
 }
 
 impl Client {

@@ -5,11 +5,12 @@
 //! Each is a safe function that submits one request with a queue of its own, waits
 //! for its one answer and copies what it needs out of it.
 //!
-//! Not here: what the answers mean. This is the only file of the crate with unsafe
-//! code; every block says why it is sound. Three facts serve all of them: a
-//! `Client` keeps its `rd_kafka_t` alive as long as it is borrowed; librdkafka
-//! copies all that a request is given before the call returns; and what is read
-//! out of an answer belongs to the event and lives until that is destroyed.
+//! Not here: what the answers mean. This file and `queue` below it are the only
+//! ones of the crate with unsafe code; every block says why it is sound. Three
+//! facts serve all of them: a `Client` keeps its `rd_kafka_t` alive as long as it
+//! is borrowed; librdkafka copies all that a request is given before the call
+//! returns; and what is read out of an answer belongs to the event and lives until
+//! that is destroyed.
 
 #![expect(unsafe_code, reason = "calls into librdkafka's C API that its Rust binding does not wrap")]
 

@@ -110,6 +110,6 @@ fn dated(certificate: &X509Ref) -> Option<String> {
 }
 
 fn name(name: &openssl::x509::X509NameRef) -> String {
-    let entry = name.entries().last().and_then(|entry| entry.data().as_utf8().ok());
+    let entry = name.entries().last().and_then(|entry| entry.data().to_string().ok());
     entry.map_or_else(|| "nobody".to_owned(), |text| format!("`{text}`"))
 }

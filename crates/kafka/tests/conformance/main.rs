@@ -44,7 +44,7 @@ fn subject(bootstrap: String, case: &str) -> conformance::Subject {
             *opened.lock().unwrap() = Arc::downgrade(&log);
             log
         }),
-        sweep: Box::new(move |now_ms| sweeper.sweep(&*open.lock().unwrap().upgrade().unwrap(), now_ms)),
+        sweep: Box::new(move |now_ms| sweeper.sweep(&open.lock().unwrap().upgrade().unwrap(), now_ms)),
     }
 }
 
