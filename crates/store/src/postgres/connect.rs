@@ -265,10 +265,10 @@ impl Session {
     /// Looks whether the server has closed the connection while nobody asked.
     pub(super) fn look(&mut self) -> bool {
         if let Some(runtime) = &self.runtime {
-            // Twice through the reactor: bytes that have come, then the task that reads them.
+            // Through the reactor and back: bytes that have come, then the task that reads them.
             runtime.block_on(async {
-                for _ in 0..2 {
-                    tokio::time::sleep(Duration::ZERO).await;
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
                 }
             });
         }

@@ -139,19 +139,30 @@ impl PostgresStore {
     /// does not let us in, where the config asks for what it cannot do, or where
     /// the schema is not ours to use. Nothing is changed then.
     pub fn open(config: &PostgresConfig) -> Result<Arc<Self>> {
-        let copies = match config.bulk.as_str() {
-            "copy" => true,
-            "arrays" => false,
-            other => {
-                return Err(StoreError::Fatal(format!("[postgres] bulk: expected copy or arrays, found `{other}`")));
+        for (field, value, words) in [
+            ("timescale", &config.timescale, ["auto", "yes", "no"].as_slice()),
+            ("bulk", &config.bulk, ["copy", "arrays"].as_slice()),
+        ] {
+            if !words.contains(&value.as_str()) {
+                let expected = words.join(", ");
+                return Err(StoreError::Fatal(format!(
+                    "[postgres] {field}: expected one of {expected}, found `{value}`"
+                )));
             }
-        };
+        }
         let connector = Arc::new(Connector::new(config)?);
         let writer = Pool::new(Arc::clone(&connector), 1);
         let layout = writer.with(|session| schema::migrate(session, &config.schema, &config.timescale))?;
         let readers = (config.read_connections > 0).then(|| Pool::new(connector, config.read_connections));
         let memory = apply::Memory::default();
-        Ok(Arc::new(Self { schema: config.schema.clone(), layout, copies, memory, writer, readers }))
+        Ok(Arc::new(Self {
+            schema: config.schema.clone(),
+            layout,
+            copies: config.bulk == "copy",
+            memory,
+            writer,
+            readers,
+        }))
     }
 
     /// Runs a query, once more where the connection was lost in it.

@@ -36,9 +36,6 @@ const STANDING: &[&str] = &[
 /// Fatal where the schema is of a newer version, is there in part, cannot be
 /// made, or is not partitioned as `timescale` demands; nothing is changed then.
 pub(super) fn migrate(session: &mut Session, schema: &str, timescale: &str) -> Result<Layout> {
-    if !["auto", "yes", "no"].contains(&timescale) {
-        return Err(StoreError::Fatal(format!("[postgres] timescale: expected auto, yes or no, found `{timescale}`")));
-    }
     if let Some((version, layout)) = stored(session, schema)?
         && is_whole(session, schema, version)?
     {

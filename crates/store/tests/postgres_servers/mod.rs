@@ -1,9 +1,12 @@
-//! Configs for the servers that tests run on.
+//! Configs for the servers that tests run on, and a way past the store.
 //!
 //! Not here: starting them.
+#![allow(dead_code, reason = "each test file uses what it needs")]
 
 use tapedeck_store::PostgresConfig;
 use tapedeck_testbed::{Timescale, name, postgres, timescale};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls};
 
 /// A schema of its own in a database of its own, without the extension.
 pub(crate) fn on_postgres() -> Option<PostgresConfig> {
@@ -34,5 +37,39 @@ pub(crate) fn of(url: &str) -> PostgresConfig {
         password: password.into(),
         schema: name("store"),
         ..PostgresConfig::default()
+    }
+}
+
+/// A connection past the store, for what an administrator does.
+pub(crate) struct Admin {
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Admin {
+    /// Connects as the store of this config does, without TLS, to its schema.
+    pub(crate) fn of(config: &PostgresConfig) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut settings: tokio_postgres::Config = config.url.parse().expect("a URL");
+        settings.password(&config.password);
+        let client = runtime.block_on(async {
+            let (client, connection) = settings.connect(NoTls).await.expect("a connection");
+            tokio::spawn(connection);
+            client
+        });
+        let admin = Self { runtime, client };
+        admin.run(&format!("SET search_path TO \"{}\", public", config.schema));
+        admin
+    }
+
+    /// Runs statements.
+    pub(crate) fn run(&self, sql: &str) {
+        self.runtime.block_on(self.client.batch_execute(sql)).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// The numbers in the first column.
+    pub(crate) fn numbers(&self, sql: &str) -> Vec<i64> {
+        let rows = self.runtime.block_on(self.client.query(sql, &[]));
+        rows.unwrap_or_else(|error| panic!("{sql}: {error:?}")).iter().map(|row| row.get(0)).collect()
     }
 }
