@@ -287,3 +287,33 @@ fn on_timescaledb_old_chunks_go_whole_and_compressed_ones_are_read() {
     let policies = "SELECT count(*) FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'";
     assert_eq!(Admin::of(&config).numbers(policies), [6]);
 }
+
+#[test]
+fn on_timescaledb_policies_follow_the_rules_of_retention() {
+    let Some((_server, config)) = on_timescale() else { return };
+    let store = open(&config);
+    let days = || {
+        Admin::of(&config).numbers(
+            "SELECT (extract(epoch FROM (config->>'drop_after')::interval) / 86400)::bigint \
+             FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention' ORDER BY hypertable_name",
+        )
+    };
+    store.enforce_retention(&keep(90), START.millis()).expect("retention");
+    assert_eq!(days(), [90; 6]);
+    let mut rules = keep(30);
+    rules.retain(|rule| rule.table != "exec_reports");
+    store.enforce_retention(&rules, START.millis()).expect("retention");
+    assert_eq!(days(), [30; 5], "what is kept for ever has no policy");
+}
+
+#[test]
+fn a_partition_that_another_process_dropped_is_made_again() {
+    let Some(config) = on_postgres() else { return };
+    let (one, other) = (open(&config), open(&config));
+    one.apply(&ingested(0, 1)).expect("apply");
+    let now_ms = START.millis() + 400 * DAY_MS;
+    while other.enforce_retention(&keep(1), now_ms).expect("retention") > 0 {}
+    let Err(StoreError::Transient(text)) = one.apply(&ingested(0, 11)) else { panic!("tried again") };
+    assert!(text.contains("no partition"), "{text}");
+    assert_eq!(one.apply(&ingested(0, 11)).expect("apply").stored, 4);
+}

@@ -42,6 +42,7 @@ impl From<Error> for StoreError {
 fn is_passing(code: &str) -> bool {
     const PASSING: &[&str] = &[
         "0A000", // a cached plan whose table changed
+        "23514", // a partition that another process dropped: it is made again (there are no CHECKs of ours)
         "25P03", // we were silent in a transaction for too long
         "55006", // in use
         "55P03", // a lock that was not to be had

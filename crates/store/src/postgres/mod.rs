@@ -70,7 +70,7 @@ pub struct PostgresConfig {
     /// `auto` (hypertables where the extension is there), `yes` (or an error) or `no`.
     pub timescale: String,
     /// How rows are sent in bulk: `copy`, or `arrays` where something in between
-    /// does not know COPY, for a fifth more of time.
+    /// does not know COPY.
     pub bulk: String,
 }
 

@@ -70,13 +70,18 @@ pub(super) fn timescale(session: &mut Session) -> Result<Option<String>> {
     Ok(session.query_opt(sql, &[])?.map(|row| row.get(0)))
 }
 
+/// Whether the extension's licence has compression and policies.
+pub(super) fn has_policies(session: &mut Session) -> Result<bool> {
+    let licence = session.query_opt("SELECT current_setting('timescaledb.license', true)", &[])?;
+    Ok(licence.is_some_and(|row| row.get::<_, Option<&str>>(0) == Some("timescale")))
+}
+
 /// Makes the partitioned tables hypertables, with compression where the
 /// extension's licence has it.
 pub(super) fn make_hypertables(session: &mut Session, schema: &str) -> Result<()> {
     let functions = timescale(session)?.ok_or_else(|| StoreError::Fatal("TimescaleDB is gone".into()))?;
     let functions = quoted(&functions);
-    let licence = session.query_opt("SELECT current_setting('timescaledb.license', true)", &[])?;
-    let compresses = licence.is_some_and(|row| row.get::<_, Option<&str>>(0) == Some("timescale"));
+    let compresses = has_policies(session)?;
     for Partitioned { name, days, compress_by: (segment, order) } in PARTITIONED {
         let table = format!("'{}.{name}'", quoted(schema).replace('\'', "''"));
         session.batch(&format!(

@@ -28,6 +28,9 @@ pub(super) fn enforce(
     rules: &[Retention],
     now_ms: i64,
 ) -> Result<u64> {
+    if layout == Layout::Timescale {
+        policies(session, schema, rules)?;
+    }
     let mut left = ROWS_A_CALL;
     let mut dropped = 0;
     for rule in rules {
@@ -61,6 +64,39 @@ fn tables_of(rule: &str) -> Result<Vec<&'static Partitioned>> {
         )));
     }
     Ok(found)
+}
+
+/// Has TimescaleDB drop by itself what these rules let go, also while nobody
+/// calls; where there is no rule (any more), nothing is dropped.
+fn policies(session: &mut Session, schema: &str, rules: &[Retention]) -> Result<()> {
+    if !partitions::has_policies(session)? {
+        return Ok(());
+    }
+    let functions = quoted(&partitions::timescale(session)?.unwrap_or_default());
+    let sql = "SELECT extract(epoch FROM (config->>'drop_after')::interval)::bigint FROM timescaledb_information.jobs \
+               WHERE proc_name = 'policy_retention' AND hypertable_schema = $1 AND hypertable_name = $2";
+    for table in PARTITIONED {
+        let rule = if table.name == "unrealized_curve" { "pnl_curve" } else { table.name };
+        let keep_s = rules.iter().find(|of| of.table == rule).map(|of| of.keep.as_secs());
+        // A policy runs once a day: what is kept for less is left to our own calls.
+        let wanted = keep_s.and_then(|keep_s| i64::try_from(keep_s).ok()).filter(|keep_s| *keep_s >= DAY_MS / 1_000);
+        let found: Option<i64> =
+            session.query_opt(sql, &[&schema, &table.name])?.map(|row| get(&row, 0)).transpose()?;
+        if found == wanted {
+            continue;
+        }
+        let hypertable = format!("'{}.{}'", quoted(schema).replace('\'', "''"), table.name);
+        session.transaction("BEGIN", |session| {
+            session.batch(&format!("SELECT {functions}.remove_retention_policy({hypertable}, if_exists => true)"))?;
+            match wanted {
+                None => Ok(()),
+                Some(keep_s) => session.batch(&format!(
+                    "SELECT {functions}.add_retention_policy({hypertable}, drop_after => interval '{keep_s} seconds')"
+                )),
+            }
+        })?;
+    }
+    Ok(())
 }
 
 /// A part of a table.
