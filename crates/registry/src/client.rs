@@ -84,11 +84,6 @@ impl Client {
         read(self.ask("GET", &format!("/schemas/ids/{id}"), None)?)
     }
 
-    /// All subjects.
-    pub(crate) fn subjects(&self) -> Result<Vec<String>> {
-        read(self.ask("GET", "/subjects", None)?)
-    }
-
     /// The newest version of a subject.
     pub(crate) fn latest(&self, subject: &str) -> Result<Stored> {
         read(self.ask("GET", &format!("/subjects/{}/versions/latest", escaped(subject)), None)?)
@@ -190,7 +185,9 @@ impl Client {
                 self.base,
                 words.unwrap_or_default()
             ))),
-            (_, Some(_)) if words.is_some() => Err(RegistryError::Refused(words.unwrap_or_default())),
+            (status, Some(_)) if words.is_some() && status != 404 => {
+                Err(RegistryError::Refused(words.unwrap_or_default()))
+            }
             _ => Err(RegistryError::Refused(format!(
                 "{} answered {status} to {method} {path}, not as a schema registry does: is the path of `url` in `[registry]` right?",
                 self.base

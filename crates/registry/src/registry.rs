@@ -11,7 +11,7 @@ use std::{
 
 use tapedeck_flow::backoff::Backoff;
 
-use crate::{RegistryConfig, RegistryError, Subject, Verdict, client::Client, known::Known, writer::Writer};
+use crate::{Format, RegistryConfig, RegistryError, Subject, Verdict, client::Client, known::Known, writer::Writer};
 
 /// A registry that is configured.
 #[derive(Debug)]
@@ -34,23 +34,15 @@ impl Registry {
         Ok(Self { config, prefix: prefix.to_owned(), client, known: Known::default() })
     }
 
-    /// The schema of a topic as this version writes it; none where it carries no
-    /// event.
-    pub fn subject(&self, topic: &str) -> Option<Subject> {
-        Subject::of(topic, &self.prefix, self.config.format)
+    /// The schema of a topic as this version writes it, in a form or in the
+    /// config's; none where the topic carries no event.
+    pub fn subject(&self, topic: &str, format: Option<Format>) -> Option<Subject> {
+        Subject::of(topic, &self.prefix, format.unwrap_or(self.config.format))
     }
 
     /// Those of all topics that the config says are written framed.
     pub fn subjects(&self) -> Vec<Subject> {
         Subject::written(&self.config, &self.prefix)
-    }
-
-    /// All names that the registry has subjects of.
-    ///
-    /// # Errors
-    /// The registry cannot be asked.
-    pub fn names(&self) -> Result<Vec<String>, RegistryError> {
-        self.client.subjects()
     }
 
     /// Whether what is written is framed.

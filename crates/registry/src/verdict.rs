@@ -3,10 +3,18 @@
 //!
 //! Not here: which schemas those are.
 
+use std::time::Duration;
+
 use apache_avro::{Schema, schema_compatibility::SchemaCompatibility};
 use tapedeck_contracts::compat;
 
 use crate::{Format, Latest, Registry, RegistryError, Subject, client::Stored};
+
+/// A registry refuses what it is registering for somebody else at that moment, with
+/// words of its own; a moment later it says how things stand.
+const ATTEMPTS: u32 = 3;
+/// That moment, and twice as long before the last attempt.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 type Result<T> = std::result::Result<T, RegistryError>;
 
@@ -84,23 +92,28 @@ impl Registry {
     /// Refused where it would break readers, or the rights are missing; away where
     /// the registry cannot be asked.
     pub fn register(&self, subject: &Subject) -> Result<u32> {
-        match self.judge(subject)? {
-            Verdict::Registered { id, .. } => Ok(id),
-            Verdict::Breaks { version, words } => Err(RegistryError::Refused(format!(
-                "the schema of `{}` does not fit version {version} of subject `{}`, and was not registered: {words}",
-                subject.topic, subject.name
-            ))),
-            Verdict::New | Verdict::Fits { .. } => {
-                let registered = self.client.register(&subject.name, subject.format.schema_type(), &subject.schema);
-                registered.map_err(|error| match error {
-                    RegistryError::Refused(words) | RegistryError::NotFound(words) => RegistryError::Refused(format!(
-                        "the schema of `{}` was not registered as subject `{}`: {words}",
+        let mut refused = String::new();
+        for attempt in 0..ATTEMPTS {
+            std::thread::sleep(AGAIN_AFTER * attempt);
+            match self.judge(subject)? {
+                Verdict::Registered { id, .. } => return Ok(id),
+                Verdict::Breaks { version, words } => {
+                    return Err(RegistryError::Refused(format!(
+                        "the schema of `{}` does not fit version {version} of subject `{}`, and was not registered: {words}",
                         subject.topic, subject.name
-                    )),
-                    away @ RegistryError::Away(_) => away,
-                })
+                    )));
+                }
+                Verdict::New | Verdict::Fits { .. } => {}
+            }
+            match self.client.register(&subject.name, subject.format.schema_type(), &subject.schema) {
+                Err(RegistryError::Refused(words) | RegistryError::NotFound(words)) => refused = words,
+                answer => return answer,
             }
         }
+        Err(RegistryError::Refused(format!(
+            "the schema of `{}` was not registered as subject `{}`: {refused}",
+            subject.topic, subject.name
+        )))
     }
 }
 

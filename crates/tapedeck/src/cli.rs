@@ -9,9 +9,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::chaos::FaultKind;
 
 mod dlq;
+mod schema;
 mod topics;
 
 pub(crate) use dlq::{DlqCommand, DlqFilter, DlqWhat};
+pub(crate) use schema::{SchemaCommand, SchemaWhat};
 pub(crate) use topics::{AclsArgs, ApplyArgs, TopicsCommand, WatchArgs};
 
 /// The event backbone of a trading operation.
@@ -69,6 +71,9 @@ pub(crate) enum Command {
     /// The records that a group could not handle
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// The schemas of the topics, and what a schema registry says of them
+    #[command(subcommand)]
+    Schema(SchemaCommand),
     /// Write events to a topic, one JSON value a line
     #[command(
         after_help = "Examples:\n  tapedeck produce exec.reports.v1 reports.ndjson\n  cat reports.ndjson | tapedeck produce exec.reports.v1"

@@ -30,6 +30,7 @@ use crate::{
     config::{Config, LogKind, StoreKind},
     emitters::Emitters,
     exit,
+    framing::{self, Framing},
 };
 
 /// Names the process that holds the folder, for the command line.
@@ -171,6 +172,7 @@ pub(crate) struct Deck {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stop: Stop,
     boundaries: Boundaries,
+    framing: Framing,
     emitters: Emitters,
     /// The memory of all roles.
     budget: Arc<Budget>,
@@ -231,11 +233,13 @@ impl Deck {
             backends::make_topics(&*log, config, &wanted)?;
         }
         let (log, store, boundaries) = (rehearsal.log(log), rehearsal.store(store), rehearsal.boundaries());
+        let (log, framing) = framing::before(log, config)?;
         Ok(Self {
             log,
             store,
             stop,
             boundaries,
+            framing,
             budget: Arc::new(Budget::new(config.delivery.memory_cap_bytes)),
             emitters: Emitters::default(),
             running: Vec::new(),
@@ -250,6 +254,7 @@ impl Deck {
     /// # Errors
     /// The api cannot listen.
     pub(crate) fn start(&mut self, config: &Config, roles: &[Role], mode: Mode) -> anyhow::Result<()> {
+        self.framing.prepare()?;
         for role in roles.iter().copied().filter(|role| *role != Role::Api) {
             self.spawn(role, config, mode)?;
         }

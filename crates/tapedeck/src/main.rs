@@ -24,6 +24,7 @@ mod deck;
 mod digest;
 mod emitters;
 mod exit;
+mod framing;
 mod replay;
 mod show;
 mod topics;

@@ -8,7 +8,7 @@ mod common;
 
 #[test]
 fn the_help_of_every_command_is_the_one_that_was_reviewed() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 25] = [
         &[],
         &["up"],
         &["demo"],
@@ -27,6 +27,9 @@ fn the_help_of_every_command_is_the_one_that_was_reviewed() {
         &["dlq", "show"],
         &["dlq", "replay"],
         &["dlq", "purge"],
+        &["schema"],
+        &["schema", "show"],
+        &["schema", "register"],
         &["produce"],
         &["consume"],
         &["bench"],

@@ -1,5 +1,7 @@
 //! Every fixture of the contract through Avro and back, and Avro's own library
 //! beside ours.
+//!
+//! Not here: frames and the registry.
 
 use std::path::{Path, PathBuf};
 

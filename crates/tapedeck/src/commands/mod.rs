@@ -25,6 +25,7 @@ mod dlq;
 mod groups;
 mod produce;
 mod replay;
+mod schema;
 mod topics;
 mod up;
 
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
         Command::Topics(command) => topics::run(&config, &command, json),
         Command::Groups(command) => groups::run(&config, &command, json),
         Command::Dlq(command) => dlq::run(&config, &command, json),
+        Command::Schema(command) => schema::run(&config, &command, json),
         Command::Produce(args) => produce::run(&config, &args, json),
         Command::Consume(args) => consume::run(&config, &args, json),
         Command::Bench(args) => bench::run(&config, &args, json),

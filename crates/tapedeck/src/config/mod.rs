@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tapedeck_api::{ApiConfig, WsConfig};
 use tapedeck_flow::{config::DeliveryConfig, emitter::EmitterConfig};
 use tapedeck_kafka::KafkaConfig;
+use tapedeck_registry::RegistryConfig;
 use tapedeck_roles::{
     forward_test::{
         BrokerSetup, SourceInfo,
@@ -42,6 +43,9 @@ pub(crate) struct Config {
     /// Secrets in it are references; [`Config::kafka`] reads them.
     #[serde(rename = "kafka")]
     pub(crate) kafka_section: KafkaConfig,
+    /// Its password is a reference; [`Config::registry`] reads it.
+    #[serde(rename = "registry")]
+    pub(crate) registry_section: RegistryConfig,
     pub(crate) store: StoreConfig,
     /// Secrets in it are references; [`Config::postgres`] reads them.
     #[serde(rename = "postgres")]
@@ -160,6 +164,11 @@ impl Config {
         kafka
     }
 
+    /// The `[registry]` section with its secret.
+    pub(crate) fn registry(&self) -> RegistryConfig {
+        RegistryConfig { password: self.secrets.get("registry.password"), ..self.registry_section.clone() }
+    }
+
     /// The `[postgres]` section with its secret.
     pub(crate) fn postgres(&self) -> PostgresConfig {
         PostgresConfig { password: self.secrets.get("postgres.password"), ..self.postgres_section.clone() }
@@ -209,6 +218,7 @@ impl Config {
         wrong.extend(self.broker_setup().check());
         wrong.extend(limits::check(&self.log, &self.delivery, &self.emitter));
         wrong.extend(cluster::check(self));
+        wrong.extend(self.registry_section.check());
         wrong
     }
 

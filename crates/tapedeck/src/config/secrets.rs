@@ -39,6 +39,7 @@ impl Secrets {
             ("kafka.sasl_password".to_owned(), &kafka.sasl_password),
             ("kafka.key_password".to_owned(), &kafka.key_password),
             ("postgres.password".to_owned(), &postgres.password),
+            ("registry.password".to_owned(), &config.registry_section.password),
             ("api.cursor_key".to_owned(), &config.api.cursor_key),
         ];
         for (name, value) in kafka.properties.iter().filter(|(name, _)| is_secret_property(name)) {
@@ -54,6 +55,7 @@ impl Secrets {
             let is_used = match key.split('.').next() {
                 Some("kafka") => config.log.kind == LogKind::Kafka,
                 Some("postgres") => config.store.kind == StoreKind::Postgres,
+                Some("registry") => config.registry_section.is_on(),
                 _ => true,
             };
             if is_used {
