@@ -13,7 +13,7 @@ use tapedeck_log::{
     embedded::{EmbeddedConfig, EmbeddedLog},
 };
 use tapedeck_store::{
-    PostgresConfig, Store,
+    PostgresConfig, PostgresStore, Store,
     sqlite::{SqliteConfig, SqliteStore},
 };
 
@@ -122,12 +122,8 @@ pub(crate) fn open_store(dir: &Path, config: &Config) -> anyhow::Result<Arc<dyn 
             let sqlite = SqliteConfig { busy_timeout: Duration::from_millis(config.store.busy_timeout_ms) };
             Ok(SqliteStore::open(&dir.join(STORE_FILE), sqlite).map_err(exit::folder)?)
         }
-        StoreKind::Postgres => open_postgres(&postgres_config(dir, config)?),
+        StoreKind::Postgres => Ok(PostgresStore::open(&postgres_config(dir, config)?)?),
     }
-}
-
-fn open_postgres(_config: &PostgresConfig) -> anyhow::Result<Arc<dyn Store>> {
-    anyhow::bail!("postgres comes")
 }
 
 fn embedded_config(config: &Config) -> EmbeddedConfig {

@@ -13,6 +13,7 @@ const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 const CODECS: [&str; 5] = ["none", "lz4", "zstd", "snappy", "gzip"];
 const TLS: [&str; 4] = ["disable", "prefer", "require", "verify"];
 const TIMESCALE: [&str; 3] = ["auto", "yes", "no"];
+const BULK: [&str; 2] = ["copy", "arrays"];
 /// Kafka's own limit of a topic's name is 249 bytes; ours take up to 60 of them.
 const PREFIX_BYTES: usize = 128;
 /// PostgreSQL's limit of a name.
@@ -164,6 +165,7 @@ fn postgres(postgres: &PostgresConfig) -> Vec<String> {
     let mut wrong = Vec::new();
     wrong.extend(one_of("postgres.tls", &postgres.tls, &TLS));
     wrong.extend(one_of("postgres.timescale", &postgres.timescale, &TIMESCALE));
+    wrong.extend(one_of("postgres.bulk", &postgres.bulk, &BULK));
     let is_address = postgres.url.starts_with("postgres://")
         || postgres.url.starts_with("postgresql://")
         || postgres.url.contains("host=");
