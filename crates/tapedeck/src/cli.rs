@@ -9,10 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::chaos::FaultKind;
 
 mod dlq;
+mod migrate;
 mod schema;
 mod topics;
 
 pub(crate) use dlq::{DlqCommand, DlqFilter, DlqWhat};
+pub(crate) use migrate::MigrateArgs;
 pub(crate) use schema::{SchemaCommand, SchemaWhat};
 pub(crate) use topics::{AclsArgs, ApplyArgs, TopicsCommand, WatchArgs};
 
@@ -84,6 +86,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  tapedeck consume alerts.v1 --follow\n  tapedeck consume exec.reports.v1 --from 2026-01-01T00:00:00Z --key BTCUSDT --json"
     )]
     Consume(ConsumeArgs),
+    /// Carry the embedded log and store over to a cluster, and compare
+    #[command(after_help = migrate::HELP)]
+    Migrate(MigrateArgs),
     /// Measure the log, the store and a replay on this machine
     #[command(after_help = "Examples:\n  tapedeck bench\n  tapedeck bench replay --events 1000000")]
     Bench(BenchArgs),

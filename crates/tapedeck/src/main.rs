@@ -25,6 +25,7 @@ mod digest;
 mod emitters;
 mod exit;
 mod framing;
+mod migrate;
 mod replay;
 mod show;
 mod topics;

@@ -22,6 +22,7 @@ mod alerts;
 mod apply;
 mod codec;
 mod curves;
+mod export;
 mod failure;
 mod fills;
 mod ids;
@@ -35,6 +36,8 @@ mod schema;
 mod series;
 mod stats;
 mod totals;
+
+pub use export::{Kept, KeptPosition, KeptRow, session_of};
 
 #[cfg(test)]
 mod plans;

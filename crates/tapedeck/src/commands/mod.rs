@@ -23,6 +23,7 @@ mod consume;
 mod demo;
 mod dlq;
 mod groups;
+mod migrate;
 mod produce;
 mod replay;
 mod schema;
@@ -54,6 +55,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
         Command::Schema(command) => schema::run(&config, &command, json),
         Command::Produce(args) => produce::run(&config, &args, json),
         Command::Consume(args) => consume::run(&config, &args, json),
+        Command::Migrate(args) => migrate::run(config, cli.data, &args, variables, json),
         Command::Bench(args) => bench::run(&config, &args, json),
         Command::Chaos(args) => chaos::run(config, cli.data, &args, variables, json),
     }
