@@ -2,25 +2,31 @@
 # Prints every figure of docs/benchmarks.md, each with its command.
 #
 #   bench/run.sh            all parts
-#   bench/run.sh emit peers some of them: cold program emit peers catch-up outage dedupe dlq rest
+#   bench/run.sh emit peers some of them: cold program emit peers catch-up outage dedupe
+#                           dlq rest kafka pipeline
 #
 # FILLS sets the size of the REST benchmark (10,000,000), COLD=0 leaves out the cold
 # build, SECONDS_EACH how long each run of emit and peers takes (60), PER_S their rate
 # (100,000), OUTAGE_S and CATCH_UP_PER_S the outage before catch-up (30, 20,000),
-# STORE_OUTAGE_S how long the store is away in outage (60),
+# STORE_OUTAGE_S how long the store is away in outage (60), RECORDS how many each turn of
+# kafka moves (1,000,000), REPORTS how many each turn of pipeline stores (300,000),
 # BENCH_DIR where logs and stores are written (a temporary folder; emit needs 25 GB).
 set -eu
 cd "$(dirname "$0")/.."
 fills=${FILLS:-10000000}
 seconds=${SECONDS_EACH:-60}
 per_s=${PER_S:-100000}
-parts=${*:-cold program emit peers catch-up outage dedupe dlq rest}
+parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline}
 cache=${TAPEDECK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tapedeck}
 work=$(mktemp -d ${BENCH_DIR:+-p "$BENCH_DIR"})
 pid=
 # One client asks far faster than the limit allows a single one by default.
 export TAPEDECK_API_RATE_LIMIT_PER_S=1000000 TAPEDECK_API_RATE_LIMIT_BURST=1000000
-trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; sh scripts/kafka.sh stop "$work/kafka"; rm -rf "$work"' EXIT
+stop_servers() {
+    for folder in kafka kafka1 kafka3; do [ ! -d "$work/$folder" ] || sh scripts/kafka.sh stop "$work/$folder"; done
+    [ ! -d "$work/postgres" ] || sh scripts/postgres.sh stop "$work/postgres"
+}
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; stop_servers; rm -rf "$work"' EXIT
 # A signal ends it as an error does, so that nothing stays behind.
 trap 'exit 1' INT TERM
 
@@ -86,24 +92,69 @@ part_outage() { # the store stops, and then answers late
 part_dedupe() { step cargo bench --quiet -p tapedeck-flow --bench runtime; }
 part_dlq() { step $bench dlq "$work" 20; }
 
+# Starts a server by its script; 1 where what it needs is missing, which is said.
+server() { # SCRIPT DIR [OPTIONS]
+    say "scripts/$1 start $(basename "$2")${3:+ $3 $4}"
+    code=0
+    script=$1 folder=$2
+    shift 2
+    # What it prints may hold a password.
+    sh "scripts/$script" start "$folder" "$@" >/dev/null || code=$?
+    [ "$code" = 0 ] || [ "$code" = 3 ] || exit "$code"
+    return "$code"
+}
+
+# A Python environment with what a peer names; its interpreter is then $python.
+environment() { # PEER
+    python=$cache/$1/bin/python
+    "$python" -m pip freeze 2>/dev/null | grep -qxF "$(tail -n 1 "bench/peers/$1/requirements.txt")" && return 0
+    { python3 -m venv "$cache/$1" && "$python" -m pip install --quiet --requirement "bench/peers/$1/requirements.txt"; } && return 0
+    rm -rf "${cache:?}/$1"
+    echo "$1 skipped: no Python environment with it can be made here"
+    return 1
+}
+
+peer_rdkafka() { CARGO_TARGET_DIR=target/peers cargo build --release --quiet --manifest-path bench/peers/rdkafka/Cargo.toml; }
+
 # Needs Java and Maven, and for aiokafka Python; what is missing is said and skipped.
 part_peers() {
-    say "scripts/kafka.sh start (Apache Kafka, one broker)"
-    code=0
-    sh scripts/kafka.sh start "$work/kafka" || code=$?
-    if [ "$code" = 3 ]; then echo "peers skipped: no Kafka can be started here"; return 0; fi
-    [ "$code" = 0 ] || exit "$code"
-    CARGO_TARGET_DIR=target/peers cargo build --release --quiet --manifest-path bench/peers/rdkafka/Cargo.toml
+    server kafka.sh "$work/kafka" || { echo "peers skipped: no Kafka can be started here"; return 0; }
+    peer_rdkafka
     step target/peers/release/peer-rdkafka scripts/kafka.sh "$work/kafka" "$seconds" "$per_s"
-    venv=$cache/aiokafka
-    if [ -x "$venv/bin/python" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install --quiet --requirement bench/peers/aiokafka/requirements.txt; }; then
-        step "$venv/bin/python" bench/peers/aiokafka/peer.py scripts/kafka.sh "$work/kafka" "$seconds"
-    else
-        rm -rf "$venv"
-        echo "aiokafka skipped: no Python environment with it can be made here"
+    if environment aiokafka; then
+        step "$python" bench/peers/aiokafka/peer.py scripts/kafka.sh "$work/kafka" "$seconds"
     fi
     sh scripts/kafka.sh stop "$work/kafka"
     rm -rf "$work/kafka"
+}
+
+# Our log on Kafka against plain rdkafka on one broker and on three, then emit() with all of them dead.
+part_kafka() {
+    for brokers in 1 3; do
+        server kafka.sh "$work/kafka$brokers" --brokers "$brokers" ||
+            { echo "kafka skipped: no Kafka can be started here"; return 0; }
+        peer_rdkafka
+        step $bench kafka "$(cat "$work/kafka$brokers/bootstrap")" target/peers/release/peer-rdkafka "${RECORDS:-1000000}"
+        [ "$brokers" = 1 ] || step $bench kafka-emit scripts/kafka.sh "$work/kafka$brokers" "$work" "$seconds" "$per_s"
+        sh scripts/kafka.sh stop "$work/kafka$brokers"
+        rm -rf "$work/kafka$brokers"
+    done
+}
+
+# Execution reports from Kafka into PostgreSQL, by the recorder and by Python.
+part_pipeline() {
+    # PostgreSQL never runs as root: its own user has to enter its folder.
+    chmod 711 "$work"
+    server kafka.sh "$work/kafka" || { echo "pipeline skipped: no Kafka can be started here"; return 0; }
+    server postgres.sh "$work/postgres" || { echo "pipeline skipped: no PostgreSQL can be started here"; return 0; }
+    if environment pipeline; then
+        # The URL holds a password: it is not shown.
+        say "$bench pipeline … ${REPORTS:-300000}"
+        $bench pipeline "$(cat "$work/kafka/bootstrap")" "$(cat "$work/postgres/url")" "$program" "$python" \
+            bench/peers/pipeline/peer.py "$work/pipeline" "${REPORTS:-300000}"
+    fi
+    stop_servers
+    rm -rf "$work/kafka" "$work/postgres" "$work/pipeline"
 }
 
 part_rest() {
@@ -115,11 +166,11 @@ part_rest() {
 
 case " $parts " in *" cold "*) part_cold ;; esac
 cargo build --release --quiet --bin tapedeck --package tapedeck --package tapedeck-bench --bin tapedeck-bench
-bench=target/release/tapedeck-bench
+bench=target/release/tapedeck-bench program=target/release/tapedeck
 for part in $parts; do
     case $part in
         cold) ;;
-        program | emit | peers | outage | dedupe | dlq | rest) "part_$part" ;;
+        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline) "part_$part" ;;
         catch-up) part_catch_up ;;
         *) echo "bench/run.sh: there is no part $part" >&2; exit 2 ;;
     esac
