@@ -37,6 +37,8 @@ const SEEK: Duration = Duration::from_secs(2);
 /// While the group changes, commits are refused; it has changed after one or two
 /// exchanges with the coordinator, so that asking again so often is enough.
 const CHANGING_AGAIN: Duration = Duration::from_millis(20);
+/// By then a member has heard of the generation that it is part of.
+const MOVING_ON: Duration = Duration::from_secs(1);
 /// So often a step is tried again whose seat moved to the next generation while
 /// it was written. More changes than this in one step are not a change any more.
 const STEPS: usize = 5;
@@ -137,11 +139,17 @@ impl KafkaMember {
         }
     }
 
-    /// Waits for the seat to move on from a generation; false where it did not.
-    fn moved_on(&mut self, from: &(String, i32)) -> Result<bool> {
+    /// Whether the seat is of a later generation by now.
+    fn has_moved_on(&mut self, from: &(String, i32)) -> Result<bool> {
+        Ok(self.live_seat()?.1 > from.1)
+    }
+
+    /// The same, waiting a while: the coordinator refuses the old generation before
+    /// this member has heard of the new one.
+    fn moves_on(&mut self, from: &(String, i32)) -> Result<bool> {
         let begin = Instant::now();
-        while begin.elapsed() < self.client.timeout().min(Duration::from_secs(1)) {
-            if self.live_seat()?.1 > from.1 {
+        while begin.elapsed() < MOVING_ON {
+            if self.has_moved_on(from)? {
                 return Ok(true);
             }
             std::thread::sleep(CHANGING_AGAIN);
@@ -387,11 +395,16 @@ impl Member for KafkaMember {
         loop {
             let (seat, metadata) = self.metadata()?;
             let group = self.group.clone();
+            let transactor = self.transactor()?;
+            let result = transactor.run(&group, records.clone(), offsets, &metadata);
+            let nothing_was_written = transactor.is_settled();
             tries += 1;
-            match self.transactor()?.run(&group, records.clone(), offsets, &metadata) {
+            match result {
                 // The group went on to its next generation meanwhile, and this member
-                // with it: nothing was written, and what it owns is still its own.
-                Err(LogError::Fenced { .. }) if tries < STEPS && self.moved_on(&seat)? => {}
+                // with it: what it owns is still its own.
+                Err(LogError::Fenced { .. } | LogError::Transient(_))
+                    if nothing_was_written && tries < STEPS && self.has_moved_on(&seat)? => {}
+                Err(LogError::Fenced { .. }) if nothing_was_written && tries < STEPS && self.moves_on(&seat)? => {}
                 Err(LogError::Fenced { .. }) => return Err(self.lose()),
                 result => return result,
             }

@@ -105,6 +105,11 @@ impl Transactor {
         self.committed.extend(new.into_iter().map(|offset| offset.partition.clone()));
     }
 
+    /// Whether the last step is known to have ended: a failed one wrote nothing then.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.writer.is_some()
+    }
+
     fn start(&self) -> Result<Writer> {
         let begin = Instant::now();
         let doing = format!("begin as transactional id `{}`", self.id);
