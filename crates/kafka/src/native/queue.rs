@@ -22,11 +22,12 @@ use rdkafka_sys::bindings as c;
 
 use crate::consumer::{Bell, Handle};
 
-/// The queue of one partition, and the message that was taken out of it to be
-/// looked at. One at a time: librdkafka's call for many counts the end of a
-/// partition as a record, and would leave out the next one after a rebalance.
+/// The queue of one partition, and the event that was taken out of it to be looked
+/// at. One at a time: librdkafka's call for many counts the end of a partition as
+/// a record, and would leave out the next one after a rebalance; and its call for
+/// one keeps to itself that a topic is gone.
 pub(crate) struct PartitionQueue {
-    head: Option<Message>,
+    head: Option<Head>,
     queue: *mut c::rd_kafka_queue_t,
     /// A list of this one partition, to ask for its position with.
     place: *mut c::rd_kafka_topic_partition_list_t,
@@ -123,28 +124,52 @@ impl PartitionQueue {
     /// What lies next, without taking it; none where nothing was fetched.
     pub(crate) fn next(&mut self) -> Option<Next<'_>> {
         if self.head.is_none() {
-            // SAFETY: the queue lives. A message that comes is ours, and `Message`
-            // destroys it.
-            let message = unsafe { c::rd_kafka_consume_queue(self.queue, 0) };
-            self.head = (!message.is_null()).then(|| Message(message));
+            self.head = self.pull();
         }
-        let message = self.head.as_ref()?;
+        let message = match self.head.as_ref()? {
+            Head::Message(message) => message,
+            Head::End(offset) => return Some(Next::End(*offset)),
+            Head::Failed(code) => return Some(Next::Failed(*code)),
+        };
         // SAFETY: the message is whole until it is destroyed, which needs `self`
         // mutably; key and value are as long as it says.
         unsafe {
-            let raw = &*message.0;
-            let offset = u64::try_from(raw.offset).unwrap_or(0);
+            let raw = &*message.message;
             Some(match Code::from(raw.err) {
                 Code::NoError => Next::Record(Found {
-                    offset,
-                    timestamp_ms: c::rd_kafka_message_timestamp(message.0, ptr::null_mut()),
+                    offset: u64::try_from(raw.offset).unwrap_or(0),
+                    timestamp_ms: c::rd_kafka_message_timestamp(message.message, ptr::null_mut()),
                     key: bytes(raw.key, raw.key_len),
                     value: bytes(raw.payload, raw.len),
                     message,
                 }),
-                Code::PartitionEOF => Next::End(offset),
                 code => Next::Failed(code),
             })
+        }
+    }
+
+    /// Takes the next event out of the queue.
+    fn pull(&self) -> Option<Head> {
+        loop {
+            // SAFETY: the queue lives. An event that comes is ours: it is destroyed
+            // here, or with the message that it holds.
+            unsafe {
+                let event = c::rd_kafka_queue_poll(self.queue, 0);
+                if event.is_null() {
+                    return None;
+                }
+                match c::rd_kafka_event_type(event) {
+                    c::RD_KAFKA_EVENT_FETCH => {
+                        let message = c::rd_kafka_event_message_next(event);
+                        if !message.is_null() {
+                            return Some(Head::Message(Message { event, message }));
+                        }
+                        c::rd_kafka_event_destroy(event);
+                    }
+                    c::RD_KAFKA_EVENT_ERROR => return Some(failure(event)),
+                    _ => c::rd_kafka_event_destroy(event),
+                }
+            }
         }
     }
 
@@ -188,7 +213,7 @@ impl Found<'_> {
         // SAFETY: the message lives, and its headers with it; names are C strings,
         // values as long as is said.
         unsafe {
-            if Code::from(c::rd_kafka_message_headers(self.message.0, &raw mut headers)) != Code::NoError {
+            if Code::from(c::rd_kafka_message_headers(self.message.message, &raw mut headers)) != Code::NoError {
                 return;
             }
             for index in 0.. {
@@ -258,13 +283,45 @@ unsafe fn commit_code(event: *mut c::rd_kafka_event_t) -> Code {
     }
 }
 
-/// A message that is ours.
-struct Message(*mut c::rd_kafka_message_t);
+/// What was taken out of a queue.
+enum Head {
+    Message(Message),
+    End(u64),
+    Failed(Code),
+}
+
+/// A message, and the event that is ours and holds it.
+struct Message {
+    event: *mut c::rd_kafka_event_t,
+    message: *const c::rd_kafka_message_t,
+}
 
 impl Drop for Message {
     fn drop(&mut self) {
-        // SAFETY: taken from a queue by `next`, and nobody else holds it.
-        unsafe { c::rd_kafka_message_destroy(self.0) };
+        // SAFETY: taken from a queue by `pull`, and nobody else holds it; the message
+        // goes with it.
+        unsafe { c::rd_kafka_event_destroy(self.event) };
+    }
+}
+
+/// What an event tells that is an error, and be it the end of a partition.
+///
+/// # Safety
+/// The event is an error, and ours.
+unsafe fn failure(event: *mut c::rd_kafka_event_t) -> Head {
+    // SAFETY: as the caller says; the place is made for us and destroyed here.
+    unsafe {
+        let code = Code::from(c::rd_kafka_event_error(event));
+        let place = c::rd_kafka_event_topic_partition(event);
+        let offset = if place.is_null() { -1 } else { (*place).offset };
+        if !place.is_null() {
+            c::rd_kafka_topic_partition_destroy(place);
+        }
+        c::rd_kafka_event_destroy(event);
+        match code {
+            Code::PartitionEOF => Head::End(u64::try_from(offset).unwrap_or(0)),
+            code => Head::Failed(code),
+        }
     }
 }
 
