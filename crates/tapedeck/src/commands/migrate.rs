@@ -41,7 +41,7 @@ pub(super) fn run(
         bar.finish_and_clear();
         if shown {
             *bar = progress(what, count);
-        } else if !json {
+        } else if !json && !what.is_empty() {
             show::say(what);
         }
     };

@@ -265,11 +265,25 @@ impl Tape<'_> {
                 })
                 .collect();
             if !mapped.is_empty() {
-                self.target.reset_offsets(&group.group, &mapped)?;
+                self.reset(&group.group, &mapped)?;
             }
             carried.push((group.group, mapped.len()));
         }
         Ok(carried)
+    }
+
+    /// A cluster that has just made its first group may need a moment.
+    fn reset(&self, group: &str, offsets: &[GroupOffset]) -> anyhow::Result<()> {
+        let mut tries = 0;
+        loop {
+            match self.target.reset_offsets(group, offsets) {
+                Err(error) if error.is_transient() && tries < TRIES && !self.stop.wait(BETWEEN) => {
+                    tries += 1;
+                    tracing::warn!("{error}; it is tried again");
+                }
+                done => return Ok(done?),
+            }
+        }
     }
 
     /// Calls for each record from an offset to an end.
