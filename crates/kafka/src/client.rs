@@ -132,7 +132,20 @@ impl Client {
                 return Ok(*partitions);
             }
         }
-        self.look_up(topic)
+        match self.look_up(topic) {
+            // With the brokers away, what was known of a topic is the best there is.
+            Err(error) if error.is_transient() => self.keep(topic).map(Some).ok_or(error),
+            looked => looked,
+        }
+    }
+
+    /// Believes what is known of a topic once more.
+    fn keep(&self, topic: &str) -> Option<u32> {
+        let mut known = locked(&self.known);
+        let (partitions, at) = known.get_mut(topic)?;
+        let kept = (*partitions)?;
+        *at = Instant::now();
+        Some(kept)
     }
 
     /// The same, where a partition was asked for that was not there: the topic may
@@ -152,7 +165,9 @@ impl Client {
     }
 
     fn look_up(&self, topic: &str) -> Result<Option<u32>> {
-        let metadata = self.metadata(Some(topic))?;
+        // Whoever writes must not wait longer for this than for the records.
+        let patience = self.timeout().min(Duration::from_millis(self.config.delivery_timeout_ms));
+        let metadata = self.metadata_within(Some(topic), patience)?;
         let outer = self.outer(topic);
         let Some(found) = metadata.topics().iter().find(|found| found.name() == outer) else {
             return Err(LogError::Transient(format!("the cluster did not answer what it knows of topic `{topic}`")));
@@ -178,10 +193,14 @@ impl Client {
 
     /// What the cluster knows of one topic, or of all.
     pub(crate) fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
+        self.metadata_within(topic, self.timeout())
+    }
+
+    fn metadata_within(&self, topic: Option<&str>, patience: Duration) -> Result<Metadata> {
         let begin = Instant::now();
         let outer = topic.map(|topic| self.outer(topic));
         self.native()
-            .fetch_metadata(outer.as_deref(), self.timeout())
+            .fetch_metadata(outer.as_deref(), patience)
             .map_err(|error| self.explain(&error, begin, "ask which topics there are"))
     }
 

@@ -103,9 +103,11 @@ impl Client {
                     self.config.delivery_timeout_ms
                 );
                 match diagnose::unreachable(&self.config, &self.book.since(begin), &doing) {
-                    LogError::Transient(_) => {
-                        LogError::Transient(format!("cannot {doing}; {}", diagnose::heard(&self.book.since(begin))))
-                    }
+                    LogError::Transient(_) => LogError::Transient(format!(
+                        "cannot {doing}; {}. Check that the brokers are up, and that as many replicas are in sync as \
+                         the topic's min.insync.replicas asks for",
+                        diagnose::heard(&self.book.since(begin))
+                    )),
                     fatal => fatal,
                 }
             }
@@ -115,6 +117,10 @@ impl Client {
     fn refused_record(&self, index: usize, code: Code, record: &Record) -> LogError {
         let topic = &record.topic;
         let poison = |detail: String| LogError::Poison { index, detail };
+        if matches!(code, Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) {
+            // Deleted since it was looked at: the next call looks again.
+            self.forget_topics();
+        }
         match code {
             Code::MessageSizeTooLarge | Code::InvalidMessageSize => poison(format!(
                 "topic `{topic}` takes no record of {} bytes: its `max.message.bytes` is below the {MAX_RECORD_BYTES} \

@@ -73,13 +73,13 @@ fn retention_and_clean_up_follow_the_config_and_nothing_else_is_touched() {
     let config = KafkaConfig { topic_properties, ..config(bootstrap) };
     let log = KafkaLog::connect(&config).unwrap();
     let day = TopicConfig { retention: Some(Duration::from_secs(86_400)), ..topic("aged", 3) };
-    log.create_topics(&[day.clone()]).unwrap();
+    log.create_topics(std::slice::from_ref(&day)).unwrap();
     assert_eq!(found(&log, "aged").unwrap().config, day);
     // As somebody else made it: with a segment size of its own.
     let both = TopicConfig { compact: true, retention: None, retention_bytes: Some(1 << 20), ..day };
     let other = KafkaConfig { topic_properties: BTreeMap::new(), ..config.clone() };
     let log = KafkaLog::connect(&other).unwrap();
-    log.create_topics(&[both.clone()]).unwrap();
+    log.create_topics(std::slice::from_ref(&both)).unwrap();
     testbed::until("the change is known", || (found(&log, "aged")?.config == both).then_some(()));
     let now = properties(&config, "aged");
     assert_eq!(now["segment.ms"].as_deref(), Some("3600000"), "what was not named stays");
