@@ -24,8 +24,22 @@ pub mod socket;
 /// Nothing here takes so long unless it hangs; then the test must end, and say so.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What the run of the tests is told of its servers; to the program these would be
+/// keys that it does not know.
+const OF_THE_TESTS: [&str; 6] = [
+    "TAPEDECK_TEST_KAFKA",
+    "TAPEDECK_TEST_KAFKA3",
+    "TAPEDECK_TEST_POSTGRES",
+    "TAPEDECK_TEST_REGISTRY",
+    "TAPEDECK_TEST_SERVERS",
+    "TAPEDECK_CACHE",
+];
+
 pub fn tapedeck(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tapedeck"));
+    for name in OF_THE_TESTS {
+        command.env_remove(name);
+    }
     command.args(args).stdin(Stdio::null());
     command
 }
