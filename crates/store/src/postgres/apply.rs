@@ -70,10 +70,13 @@ pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
             memory.partitions.make(session, &store.schema, batch.ingested_at_ms)?;
         }
         let done = in_transaction(session, &mut memory, batch, store.copies);
-        if done.is_err() {
-            // The accounts that were added are gone again, and perhaps partitions too.
+        if let Err(error) = &done {
+            // The accounts that were added are gone again.
             memory.accounts.clear();
-            memory.partitions.clear();
+            if !matches!(error, StoreError::Poison { .. } | StoreError::Conflict { .. }) {
+                // Perhaps another process dropped a partition.
+                memory.partitions.clear();
+            }
         }
         if !session.is_lost() {
             memory.unsettled = None;

@@ -92,8 +92,7 @@ pub(super) fn make_hypertables(session: &mut Session, schema: &str) -> Result<()
             session.batch(&format!(
                 "ALTER TABLE {name} SET (timescaledb.compress, timescaledb.compress_segmentby = '{segment}', \
                  timescaledb.compress_orderby = '{order}'); SELECT {functions}.add_compression_policy({table}, \
-                 compress_after => interval '{} days')",
-                days + COMPRESS_AFTER_DAYS
+                 compress_after => interval '{COMPRESS_AFTER_DAYS} days')"
             ))?;
         }
     }

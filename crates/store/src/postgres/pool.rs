@@ -40,6 +40,7 @@ impl Pool {
     pub(super) fn with<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + self.connector.call_timeout();
         let mut place = self.take(deadline)?;
+        let mut wait = Duration::ZERO;
         loop {
             if place.session.as_mut().is_none_or(|session| !session.look()) {
                 place.session = None;
@@ -50,7 +51,11 @@ impl Pool {
             let done = work(session);
             let is_lost = session.is_lost();
             match done {
-                Err(StoreError::Transient(_)) if is_lost && Instant::now() < deadline => {}
+                // The first time at once: the connection may have been an old one.
+                Err(StoreError::Transient(_)) if is_lost && Instant::now() + wait < deadline => {
+                    thread::sleep(wait);
+                    wait = next(wait);
+                }
                 done => return done,
             }
         }
@@ -76,12 +81,16 @@ impl Pool {
             match self.connector.connect(deadline) {
                 Err(StoreError::Transient(_)) if Instant::now() + wait < deadline => {
                     thread::sleep(wait);
-                    wait = (wait * 2).min(BACKOFF.1);
+                    wait = next(wait);
                 }
                 done => return done,
             }
         }
     }
+}
+
+fn next(wait: Duration) -> Duration {
+    (wait * 2).clamp(BACKOFF.0, BACKOFF.1)
 }
 
 /// A place that goes back to its pool; without its connection where that was
