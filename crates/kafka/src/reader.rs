@@ -35,39 +35,26 @@ struct KafkaReader {
     /// Its queues end before the consumer does.
     fetcher: Fetcher,
     bell: Arc<Bell>,
-    /// What reads, and among how many partitions it shares what is fetched ahead.
-    consumer: Option<(Arc<Handle>, u64)>,
+    /// What reads what was assigned last. Each assignment gets a new one, within a
+    /// few ms: the one before may have a question open that a broker answers late.
+    consumer: Option<Arc<Handle>>,
 }
 
 impl KafkaReader {
-    /// A consumer for so many partitions; anew where the one there shares what may
-    /// be fetched ahead among too few or far too many.
-    fn consumer(&mut self, partitions: u64) -> Result<Arc<Handle>> {
-        match &self.consumer {
-            Some((consumer, share)) if (partitions..=partitions * 4).contains(share) => Ok(Arc::clone(consumer)),
-            _ => {
-                let share = partitions.next_power_of_two();
-                let wanted = Wanted { partitions: share, seat: None };
-                let consumer = Arc::new(consumer::start(&self.client, &wanted, &self.bell)?);
-                self.consumer = Some((Arc::clone(&consumer), share));
-                Ok(consumer)
-            }
-        }
-    }
-
     /// Hears what librdkafka tells between calls.
     fn listen(&self) -> Result<()> {
-        let Some((consumer, _)) = &self.consumer else { return Ok(()) };
+        let Some(consumer) = &self.consumer else { return Ok(()) };
         consumer::hear(consumer, &self.client, "read")
     }
 
+    /// Begins anew where a place is not read any more.
     fn start_stopped(&mut self) -> Result<()> {
-        for cursor in self.fetcher.cursors().iter_mut().filter(|cursor| cursor.state == State::Stopped) {
-            let start = cursor.queue.start(cursor.position);
-            start.map_err(|code| code_error(code, "", &format!("read {}", cursor.place)))?;
-            cursor.started();
+        if self.fetcher.cursors().iter().all(|cursor| cursor.state != State::Stopped) {
+            return Ok(());
         }
-        Ok(())
+        let from: Vec<_> =
+            self.fetcher.cursors().iter().map(|cursor| (cursor.place.clone(), cursor.position)).collect();
+        self.assign(&from)
     }
 }
 
@@ -77,11 +64,18 @@ impl Reader for KafkaReader {
             self.client.must_exist(place)?;
         }
         self.fetcher.clear();
-        let consumer = self.consumer(from.len().max(1) as u64)?;
+        let wanted = Wanted { partitions: from.len() as u64, seat: None };
+        let consumer = Arc::new(consumer::start(&self.client, &wanted, &self.bell)?);
+        self.consumer = Some(Arc::clone(&consumer));
         for (place, position) in from {
             self.fetcher.add(&consumer, &self.bell, place, *position)?;
         }
-        self.start_stopped()
+        for cursor in self.fetcher.cursors() {
+            let start = cursor.queue.start(cursor.position);
+            start.map_err(|code| code_error(code, "", &format!("read {}", cursor.place)))?;
+            cursor.started();
+        }
+        Ok(())
     }
 
     fn poll(&mut self, limits: PollLimits) -> Result<Vec<LogRecord>> {

@@ -85,13 +85,13 @@ impl PartitionQueue {
         }
     }
 
-    /// Reads the partition from an offset, without a group; anew where it did
-    /// already.
+    /// Reads the partition from an offset, without a group, until the consumer ends.
+    /// To be called once: librdkafka's call that ends it waits without end where the
+    /// topic is gone.
     pub(crate) fn start(&mut self, offset: u64) -> Result<(), Code> {
-        self.stop();
         let offset = i64::try_from(offset).map_err(|_| Code::InvalidArgument)?;
         // SAFETY: the consumer lives, and so does the name, which is the list's; the
-        // topic is destroyed by `stop`.
+        // topic is destroyed on drop.
         unsafe {
             let name = (*(*self.place).elems).topic;
             self.topic = c::rd_kafka_topic_new(self.consumer.client().native_ptr(), name, ptr::null_mut());
@@ -100,20 +100,6 @@ impl PartitionQueue {
             }
         }
         Ok(())
-    }
-
-    /// Ends what `start` began, and forgets what was fetched.
-    pub(crate) fn stop(&mut self) {
-        self.forget();
-        if !self.topic.is_null() {
-            // SAFETY: the topic is ours, and is not used after this. What was fetched
-            // ahead is outdated from here on: librdkafka gives it to nobody.
-            unsafe {
-                c::rd_kafka_consume_stop(self.topic, self.partition);
-                c::rd_kafka_topic_destroy(self.topic);
-            }
-            self.topic = ptr::null_mut();
-        }
     }
 
     /// Forgets what was taken out of the queue already.
@@ -194,11 +180,14 @@ impl PartitionQueue {
 
 impl Drop for PartitionQueue {
     fn drop(&mut self) {
-        self.stop();
-        // SAFETY: both were made by `of`, and nobody else holds them. The callback is
-        // taken away first, and the bell lives until after that.
+        self.forget();
+        // SAFETY: all were made by `of` and `start`, and nobody else holds them. The
+        // callback is taken away first, and the bell lives until after that.
         unsafe {
             c::rd_kafka_queue_cb_event_enable(self.queue, None, ptr::null_mut());
+            if !self.topic.is_null() {
+                c::rd_kafka_topic_destroy(self.topic);
+            }
             c::rd_kafka_queue_destroy(self.queue);
             c::rd_kafka_topic_partition_list_destroy(self.place);
         }
