@@ -32,6 +32,12 @@ pub(crate) mod queue;
 /// What librdkafka waits beyond the time a request may take, before it answers
 /// that it ran out.
 const GRACE: Duration = Duration::from_secs(1);
+/// What librdkafka is told that a request to a group's coordinator may take: the
+/// most it accepts. Up to 2.12 it aborts the process when such a request has run out
+/// of time before the coordinator was found and it is found then
+/// (confluentinc/librdkafka#4605). We do not wait so long: who asks is answered after
+/// the time he gave, and what comes later is dropped.
+const COORDINATOR_MAX: Duration = Duration::from_secs(3600);
 /// Room for the text of an error.
 const TEXT_BYTES: usize = 512;
 
@@ -97,7 +103,8 @@ pub(crate) fn group_offsets<C: ClientContext>(
     timeout: Duration,
 ) -> Result<Vec<Found>, Refusal> {
     let name = CString::new(group)?;
-    let options = Options::new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout)?;
+    let options =
+        Options::new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, COORDINATOR_MAX)?;
     // Offsets of a transaction that is ending are waited for.
     // SAFETY: the options live; an error that is returned is ours to destroy.
     unsafe { take_error(c::rd_kafka_AdminOptions_set_require_stable_offsets(options.0, 1)) }?;
@@ -129,7 +136,8 @@ pub(crate) fn alter_group_offsets<C: ClientContext>(
 ) -> Result<Vec<Found>, Refusal> {
     let name = CString::new(group)?;
     let list = partition_list(offsets)?;
-    let options = Options::new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, timeout)?;
+    let options =
+        Options::new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS, COORDINATOR_MAX)?;
     // SAFETY: name and list live and are copied. Destroyed below.
     let request = unsafe { c::rd_kafka_AlterConsumerGroupOffsets_new(name.as_ptr(), list.ptr()) };
     let mut requests = [request];
