@@ -21,6 +21,7 @@ use super::{
 
 /// How long everything may take to come to rest; longer, and it never will.
 const REST: Duration = Duration::from_secs(300);
+const RECORDER: &str = "tapedeck.recorder";
 /// What is not in the log yet.
 const WAITING: [&str; 2] = ["tapedeck_emitter_spool_records", "tapedeck_emitter_ring_bytes"];
 /// So often in a row all must be at rest: what one role has done, the next reads.
@@ -54,6 +55,10 @@ fn unrest(client: &Client) -> Option<String> {
         Answer::Came(200, value) => value,
         other => return Some(format!("groups: {other:?}")),
     };
+    // On a cluster a seat is taken seconds after the start, and nobody lags before.
+    if !groups["items"].as_array().into_iter().flatten().any(has_recorder) {
+        return Some("no recorder has a partition yet".to_owned());
+    }
     let lagging = groups["items"].as_array().into_iter().flatten().find(|group| group["lag_records"] != 0);
     if let Some(group) = lagging {
         return Some(format!("group {} is {} records behind", group["group"], group["lag_records"]));
@@ -62,6 +67,11 @@ fn unrest(client: &Client) -> Option<String> {
         Ok(text) => waiting(&text),
         Err(why) => Some(format!("metrics: {why:#}")),
     }
+}
+
+fn has_recorder(group: &Value) -> bool {
+    let owns = |member: &Value| member["partitions"].as_array().is_some_and(|owned| !owned.is_empty());
+    group["group"] == RECORDER && group["members"].as_array().is_some_and(|members| members.iter().any(owns))
 }
 
 /// What still waits in a ring or a spool, of a page of metrics.
@@ -216,7 +226,7 @@ pub(crate) type Ends = BTreeMap<(String, u64), u64>;
 /// Where the recorder stands, and where the log ends; none without an answer.
 pub(crate) fn recorder(client: &Client) -> Option<(Ends, Ends)> {
     let Answer::Came(200, groups) = client.get("/api/admin/groups", &[]) else { return None };
-    let group = groups["items"].as_array()?.iter().find(|group| group["group"] == "tapedeck.recorder")?;
+    let group = groups["items"].as_array()?.iter().find(|group| group["group"] == RECORDER)?;
     let (mut next, mut ends) = (Ends::new(), Ends::new());
     for offset in group["offsets"].as_array()? {
         let place = (offset["topic"].as_str()?.to_owned(), offset["partition"].as_u64()?);

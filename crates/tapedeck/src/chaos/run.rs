@@ -19,7 +19,7 @@ use super::{
     faults::Control,
     load::Name,
     observe::{self, Ends},
-    schedule::{Cycle, End, Schedule, Trouble},
+    schedule::{Cycle, End, FaultKind, Schedule, Trouble},
 };
 use crate::{cli::Role, show};
 
@@ -103,6 +103,9 @@ impl Stage<'_> {
     /// The process cannot be started or asked any more.
     pub(crate) fn run(&mut self) -> anyhow::Result<()> {
         let Plan { seed, kinds, boundaries, longest_trouble, .. } = self.plan;
+        if let (true, Some(duration)) = (kinds.contains(&FaultKind::None), self.plan.duration) {
+            return self.cycle(&Cycle::calm(duration));
+        }
         let mut schedule = Schedule::new(*seed, kinds, boundaries, *longest_trouble);
         while !self.over() {
             let cycle = schedule.cycle();

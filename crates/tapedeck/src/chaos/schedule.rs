@@ -55,6 +55,9 @@ pub(crate) enum FaultKind {
     Store,
     /// The log stops, slows down, or refuses as a full disk does
     Log,
+    /// Nothing, and by itself: one process lives to the end, while others break
+    /// what it runs on
+    None,
 }
 
 /// How a life of the process ends.
@@ -95,6 +98,11 @@ pub(crate) struct Schedule {
 }
 
 impl Cycle {
+    /// A life without troubles, and an orderly end.
+    pub(crate) fn calm(load: Duration) -> Self {
+        Self { load, trouble: None, end: End::Terminate, redrive: false }
+    }
+
     /// Whether its end needs dead letters to be written.
     pub(crate) fn needs_poison(&self) -> bool {
         is_at(&self.end, &[Boundary::DeadLetter, Boundary::Redrive])

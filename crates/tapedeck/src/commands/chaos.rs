@@ -59,6 +59,9 @@ fn plan(args: &ChaosArgs) -> anyhow::Result<Plan> {
     let kinds = args.faults.clone();
     let kills = kinds.contains(&FaultKind::Kill) || kinds.contains(&FaultKind::Boundary);
     let duration = args.duration.as_deref().map(|text| time("--duration", text)).transpose()?;
+    if kinds.contains(&FaultKind::None) && kinds.len() > 1 {
+        return Err(exit::input("--faults none stands alone: no other kind beside it"));
+    }
     if !kills && duration.is_none() {
         return Err(exit::input("without kill and boundary among the --faults nothing is counted: say --duration"));
     }

@@ -19,6 +19,7 @@ use std::{
 use serde_json::Value;
 
 pub mod outage;
+pub mod rehearsal;
 pub mod socket;
 
 /// Nothing here takes so long unless it hangs; then the test must end, and say so.
@@ -204,8 +205,7 @@ impl Deck {
     /// `SIGTERM`, and the exit code.
     pub fn terminate(mut self) -> i32 {
         let mut child = self.child.take().unwrap();
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        signal(child.id(), "TERM");
         child.wait().unwrap().code().unwrap_or(-1)
     }
 }
@@ -217,6 +217,11 @@ impl Drop for Deck {
             let _ = child.wait();
         }
     }
+}
+
+/// Sends a process a signal.
+pub fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
 
 /// The first JSON value of a stream, once it is whole; nothing where it ends before.
