@@ -59,7 +59,7 @@ fn libraries_with_one_home_are_named_nowhere_else() {
         ("rusqlite", &["log", "store"]),
         ("rdkafka", &["kafka"]),
         ("rdkafka-sys", &["kafka"]),
-        ("postgres", &["store"]),
+        ("tokio-postgres", &["store"]),
         ("apache-avro", &["registry"]),
         ("clap", &["tapedeck"]),
         ("anyhow", &["tapedeck"]),
