@@ -1,7 +1,8 @@
-//! What the SQLite store does on this machine: reports applied a second, then
-//! the latency of its queries over what was applied.
+//! What a store does on this machine: reports applied a second, then the latency
+//! of its queries over what was applied. SQLite's, or PostgreSQL's where its URL is
+//! given in the place of a folder (in a schema of its own, which stays).
 //!
-//! `cargo bench -p tapedeck-store -- [reports, default 1000000] [folder]`
+//! `cargo bench -p tapedeck-store -- [reports, default 1000000] [folder | postgres://…]`
 //!
 //! Not here: HTTP, the log, decoding.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -16,7 +17,7 @@ use tapedeck_contracts::{
     events::{OrderStatus, PositionView},
 };
 use tapedeck_store::{
-    Batch, FillsQuery, OrdersQuery, PnlQuery, SqliteConfig, SqliteStore, Store,
+    Batch, FillsQuery, OrdersQuery, PnlQuery, PostgresConfig, PostgresStore, SqliteConfig, SqliteStore, Store,
     conformance::samples::{self, START, metrics, rows},
 };
 
@@ -32,8 +33,15 @@ const CALLS: u64 = 1_000;
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let reports = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let place = arguments.next();
+    if let Some(url) = place.as_deref().filter(|place| place.starts_with("postgres")) {
+        // Not the URL, which may hold a password.
+        println!("cargo bench -p tapedeck-store -- {reports} postgres://…");
+        let store = PostgresStore::open(&in_new_schema(url)).expect("a store");
+        return all(&*store, reports, None);
+    }
     let own;
-    let folder = match arguments.next() {
+    let folder = match place {
         Some(folder) => folder.into(),
         None => {
             own = tempfile::tempdir().expect("a folder for the store");
@@ -42,9 +50,26 @@ fn main() {
     };
     println!("cargo bench -p tapedeck-store -- {reports}");
     let store = SqliteStore::open(&folder, SqliteConfig::default()).expect("a store");
-    write(&*store, reports, &folder);
-    write_metrics(&*store, reports);
-    read(&*store, reports);
+    all(&*store, reports, Some(&folder));
+}
+
+/// A config of the URL, whose password goes where passwords belong.
+fn in_new_schema(url: &str) -> PostgresConfig {
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (who, place) = rest.split_once('@').expect("a user");
+    let (user, password) = who.split_once(':').unwrap_or((who, ""));
+    PostgresConfig {
+        url: format!("{scheme}://{user}@{place}"),
+        password: password.into(),
+        schema: format!("bench_{}", std::process::id()),
+        ..PostgresConfig::default()
+    }
+}
+
+fn all(store: &dyn Store, reports: u64, folder: Option<&Path>) {
+    write(store, reports, folder);
+    write_metrics(store, reports);
+    read(store, reports);
 }
 
 /// Metrics as a replay gives them: one of each account a second of event time,
@@ -75,7 +100,7 @@ fn write_metrics(store: &dyn Store, reports: u64) {
     );
 }
 
-fn write(store: &dyn Store, reports: u64, folder: &Path) {
+fn write(store: &dyn Store, reports: u64, folder: Option<&Path>) {
     let mut spent = Duration::ZERO;
     let mut last_part = (0, Duration::ZERO);
     let mut slowest = Duration::ZERO;
@@ -92,18 +117,16 @@ fn write(store: &dyn Store, reports: u64, folder: &Path) {
             last_part = (last_part.0 + batch.rows.len(), last_part.1 + took);
         }
     }
-    let size: u64 = std::fs::read_dir(folder)
-        .expect("the folder")
-        .map(|file| file.expect("a file").metadata().expect("its size").len())
-        .sum();
+    let files = folder.into_iter().flat_map(|folder| std::fs::read_dir(folder).expect("the folder"));
+    let size: u64 = files.map(|file| file.expect("a file").metadata().expect("its size").len()).sum();
+    let size = folder.map_or_else(|| "its server's".to_owned(), |_| (size / reports.max(1)).to_string());
     println!(
         "apply: {:.0} fills/s in batches of {BATCH} ({:.0}/s over the last tenth), {:.1} us of processor a fill, \
-         slowest batch {} ms, {} bytes a fill",
+         slowest batch {} ms, {size} bytes a fill",
         as_f64(reports) / spent.as_secs_f64(),
         as_f64(last_part.0 as u64) / last_part.1.as_secs_f64(),
         on_cpu.as_secs_f64() * 1e6 / as_f64(reports),
         slowest.as_millis(),
-        size / reports.max(1),
     );
 }
 
