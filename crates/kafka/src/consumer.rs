@@ -46,7 +46,10 @@ const MISSING_MS: &str = "3000";
 const LEAST_AHEAD: u64 = 256 << 10;
 /// The most that one answer holds of a partition, where records are not larger:
 /// more makes nothing faster.
-const MOST_FETCHED: u64 = 4 << 20;
+const MOST_FETCHED: u64 = 1 << 20;
+/// Answers are counted as they come, compressed, and this many times as large once
+/// they are unpacked, as our events are.
+const UNPACKED: u64 = 8;
 /// What librdkafka holds for each record that is fetched ahead, beside its bytes.
 const HELD_BESIDE: u64 = 512;
 
@@ -73,7 +76,7 @@ fn config(client: &Client, wanted: &Wanted<'_>) -> ClientConfig {
     let each = (client.config.fetch_bytes / wanted.partitions.max(1)).max(LEAST_AHEAD);
     // librdkafka asks again while the queue is not full, so that one answer more
     // than its limit may lie there: each is half.
-    let fetched = (each / 2).min(MOST_FETCHED);
+    let fetched = (each / 2 / UNPACKED).min(MOST_FETCHED);
     config.set("queued.max.messages.kbytes", (each / 2 / 1024).to_string());
     config.set("queued.min.messages", (each / HELD_BESIDE).clamp(100, 100_000).to_string());
     config.set("fetch.message.max.bytes", fetched.to_string());
