@@ -16,7 +16,7 @@ use rdkafka::{
     ClientConfig, ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode as Code},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code},
     types::RDKafkaRespErr,
 };
 use tapedeck_log::{LogError, Result};
@@ -176,12 +176,19 @@ pub(crate) enum Change {
 pub(crate) struct Events {
     book: Arc<Book>,
     changes: Mutex<VecDeque<Change>>,
+    /// The question that librdkafka waits to be answered: whether it is to assign.
+    owed: Mutex<Option<bool>>,
     closing: AtomicBool,
 }
 
 impl Events {
     fn new(book: &Arc<Book>) -> Self {
-        Self { book: Arc::clone(book), changes: Mutex::default(), closing: AtomicBool::new(false) }
+        Self {
+            book: Arc::clone(book),
+            changes: Mutex::default(),
+            owed: Mutex::default(),
+            closing: AtomicBool::new(false),
+        }
     }
 
     /// The oldest change that was not asked for.
@@ -189,9 +196,31 @@ impl Events {
         locked(&self.changes).pop_front()
     }
 
-    /// From now on changes are answered at once, since nobody asks any more.
-    pub(crate) fn close(&self) {
+    /// The member answered what was asked last.
+    pub(crate) fn answered(&self) {
+        *locked(&self.owed) = None;
+    }
+
+    /// Answers what is still open, and from now on everything at once, since nobody
+    /// asks any more. Each question is answered once: librdkafka ends after the
+    /// first answer, and a second one would wait for it without end.
+    pub(crate) fn close(&self, consumer: &Handle) {
         self.closing.store(true, Relaxed);
+        let owed = locked(&self.owed).take();
+        if let Some(is_assign) = owed {
+            let answer = match is_assign {
+                true => consumer.incremental_assign(&TopicPartitionList::new()),
+                false => consumer.assignment().and_then(|all| consumer.incremental_unassign(&all)),
+            };
+            note_leaving(answer);
+        }
+    }
+}
+
+/// Errors on leaving are told and no more: the session's end does the same.
+fn note_leaving(answer: KafkaResult<()>) {
+    if let Err(error) = answer {
+        tracing::debug!(target: "kafka", "on leaving a group: {error}");
     }
 }
 
@@ -218,12 +247,15 @@ impl ConsumerContext for Events {
     fn rebalance(&self, consumer: &Handle, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Relaxed) {
-            let answer = if assigned { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
-            if let Err(error) = answer {
-                tracing::debug!(target: "kafka", "on leaving a group: {error}");
+            if !consumer.closed() {
+                note_leaving(match assigned {
+                    true => consumer.incremental_assign(list),
+                    false => consumer.incremental_unassign(list),
+                });
             }
             return;
         }
+        *locked(&self.owed) = Some(assigned);
         let places = list.elements().iter().map(|it| (it.topic().to_owned(), it.partition())).collect();
         locked(&self.changes).push_back(match (assigned, consumer.assignment_lost()) {
             (true, _) => Change::Assign(places),

@@ -207,6 +207,7 @@ impl KafkaMember {
             self.fetcher.add(&self.consumer, &self.bell, place, *position)?;
         }
         let places = self.list(from.iter().map(|(place, position)| (place, offset(*position))))?;
+        self.consumer.context().answered();
         if let Err(error) = self.consumer.incremental_assign(&places) {
             tracing::warn!(target: "kafka", group = self.group, "partitions could not be taken: {error}");
             return Err(self.lose());
@@ -228,6 +229,7 @@ impl KafkaMember {
         let giving = std::mem::take(&mut self.giving);
         let list = self.list(giving.iter().map(|place| (place, Offset::Invalid)))?;
         self.fetcher.retain(|place| !giving.contains(place));
+        self.consumer.context().answered();
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::warn!(target: "kafka", group = self.group, "partitions could not be given up: {error}");
             return Err(self.lose());
@@ -417,23 +419,7 @@ impl Drop for KafkaMember {
     /// waits for the answer, 5 s at most.
     fn drop(&mut self) {
         self.transactor = None;
-        let events = Arc::clone(self.consumer.context());
-        events.close();
-        let is_assign = |change| matches!(change, Change::Assign(_));
-        let mut has_come = self.taking.is_some();
-        while let Some(change) = events.next_change() {
-            has_come |= is_assign(change);
-        }
-        // librdkafka ends after each of its questions was answered. Errors are told
-        // where they happen, and the session's end does the same.
-        if has_come {
-            drop(self.consumer.incremental_assign(&TopicPartitionList::new()));
-        }
-        if (self.is_lost || !self.giving.is_empty())
-            && let Ok(all) = self.consumer.assignment()
-        {
-            drop(self.consumer.incremental_unassign(&all));
-        }
+        self.consumer.context().close(&self.consumer);
         self.fetcher.clear();
     }
 }
