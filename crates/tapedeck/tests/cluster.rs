@@ -13,8 +13,12 @@ use std::{
     time::Duration,
 };
 
-use common::rehearsal::{Rehearsal, sized};
-use tapedeck_testbed::Cluster;
+use common::{
+    eventually,
+    rehearsal::{Rehearsal, sized},
+};
+use tapedeck_testbed::{Cluster, kafka_of_three, postgres};
+use tempfile::NamedTempFile;
 
 mod common;
 
@@ -71,8 +75,66 @@ fn with_all_brokers_stopped_the_spool_takes_over_and_nothing_is_lost() {
     thread::sleep(Duration::from_secs(sized(8, 60)));
     let after = load.spooled();
     let goes_on = |(key, n): (&String, &u64)| after[key] > *n;
-    assert!(before.iter().all(goes_on), "posts with ack=spool did not go on: {before:?}, then {after:?}; {}", load.said());
+    assert!(
+        before.iter().all(goes_on),
+        "posts with ack=spool did not go on: {before:?}, then {after:?}; {}",
+        load.said()
+    );
     cluster.start_all();
     load.recovers("all brokers back");
+    load.verdict();
+}
+
+/// Log and store on servers that several recorders share, and the file with the
+/// password that the config refers to.
+fn on_kafka_and_postgres() -> Option<(String, NamedTempFile)> {
+    let (kafka, url) = (kafka_of_three()?, postgres()?);
+    let (who, at) = url.split_once('@').unwrap();
+    let (scheme_and_user, password) = who.rsplit_once(':').unwrap();
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), password).unwrap();
+    let postgres = format!("url = \"{scheme_and_user}@{at}\"\npassword = \"file:{}\"\n", file.path().display());
+    Some((format!("{}[store]\nkind = \"postgres\"\n[postgres]\n{postgres}", on_kafka(&kafka, "3")), file))
+}
+
+#[test]
+fn recorders_that_join_and_leave_lose_nothing_and_write_nothing_twice() {
+    let _alone = alone();
+    let Some((config, _password)) = on_kafka_and_postgres() else { return };
+    let mut load = Rehearsal::start(&config, &["--no-trading"]);
+    for turn in 0..sized(2, 25) {
+        let second = load.second("recorder");
+        eventually("two recorders to share the partitions", || (load.recorders_at_work() == Some(2)).then_some(()));
+        load.recovers(&format!("turn {turn}, a second recorder joined"));
+        // One leaves in order, the next one does not.
+        if turn % 2 == 0 {
+            second.leave()
+        } else {
+            second.kill()
+        }
+        eventually("one recorder to own all partitions", || (load.recorders_at_work() == Some(1)).then_some(()));
+        load.recovers(&format!("turn {turn}, it left"));
+    }
+    load.verdict();
+}
+
+#[test]
+fn a_recorder_that_was_stopped_past_its_session_shows_nothing_late() {
+    let _alone = alone();
+    let Some((config, _password)) = on_kafka_and_postgres() else { return };
+    let mut load = Rehearsal::start(&config, &["--no-trading"]);
+    for turn in 0..sized(1, 10) {
+        let mut second = load.second("recorder");
+        eventually("two recorders to share the partitions", || (load.recorders_at_work() == Some(2)).then_some(()));
+        load.recovers(&format!("turn {turn}, a second recorder joined"));
+        second.pause();
+        eventually("the other recorder to own all partitions", || (load.recorders_at_work() == Some(1)).then_some(()));
+        load.recovers(&format!("turn {turn}, it was stopped where it stood, and its session is over"));
+        second.resume();
+        eventually("the awakened one to own partitions again", || (load.recorders_at_work() == Some(2)).then_some(()));
+        assert!(second.lives());
+        load.recovers(&format!("turn {turn}, it awoke"));
+        second.leave();
+    }
     load.verdict();
 }
