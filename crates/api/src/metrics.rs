@@ -19,6 +19,8 @@ use prometheus_client::{
 };
 use tapedeck_flow::{Gauges, Phase, emitter::EmitterStats};
 
+use tapedeck_log::Figure;
+
 use crate::app::lock;
 
 /// Route and class of status.
@@ -275,11 +277,34 @@ impl Metrics {
         }
     }
 
-    /// The text format of Prometheus.
-    pub(crate) fn text(&self) -> String {
+    /// The text format of Prometheus, with what the log tells of itself.
+    pub(crate) fn text(&self, of_log: &[Figure]) -> String {
+        const END: &str = "# EOF\n";
         let mut text = String::new();
         encode(&mut text, &lock(&self.registry)).expect("text takes all");
+        text.truncate(text.trim_end_matches(END).len());
+        write_figures(&mut text, of_log);
+        text.push_str(END);
         text
+    }
+}
+
+/// A family a name, its numbers together, as the format wants it.
+fn write_figures(text: &mut String, figures: &[Figure]) {
+    let mut names: Vec<&str> = figures.iter().map(|figure| figure.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let of_name = || figures.iter().filter(|figure| figure.name == name);
+        let Some(first) = of_name().next() else { continue };
+        let (kind, ending) = if first.is_counter { ("counter", "_total") } else { ("gauge", "") };
+        let help = first.help.trim_end_matches('.');
+        text.push_str(&format!("# HELP tapedeck_{name} {help}.\n# TYPE tapedeck_{name} {kind}\n"));
+        for figure in of_name() {
+            let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let label = figure.label.as_ref().map(|(label, value)| format!("{{{label}=\"{}\"}}", quoted(value)));
+            text.push_str(&format!("tapedeck_{name}{ending}{} {}\n", label.unwrap_or_default(), figure.value));
+        }
     }
 }
 
@@ -306,6 +331,29 @@ pub(crate) fn oldest_unsettled_seconds(gauges: &Gauges, now_ms: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_log_tells_of_itself_stands_before_the_end_and_by_family() {
+        let figure = |label: Option<&str>, value| Figure {
+            name: "kafka_broker_rtt_seconds",
+            help: "Time of a round trip.",
+            is_counter: false,
+            label: label.map(|label| ("broker", label.to_owned())),
+            value,
+        };
+        let sent = Figure { name: "kafka_sent_records", is_counter: true, ..figure(None, 7.0) };
+        let text = Metrics::new(1).text(&[figure(Some("1"), 0.5), sent, figure(Some("a\"b"), 2.0)]);
+        let wanted = "# HELP tapedeck_kafka_broker_rtt_seconds Time of a round trip.\n\
+                      # TYPE tapedeck_kafka_broker_rtt_seconds gauge\n\
+                      tapedeck_kafka_broker_rtt_seconds{broker=\"1\"} 0.5\n\
+                      tapedeck_kafka_broker_rtt_seconds{broker=\"a\\\"b\"} 2\n\
+                      # HELP tapedeck_kafka_sent_records Time of a round trip.\n\
+                      # TYPE tapedeck_kafka_sent_records counter\n\
+                      tapedeck_kafka_sent_records_total 7\n\
+                      # EOF\n";
+        assert!(text.ends_with(wanted), "{text}");
+        assert_eq!(text.matches("# EOF").count(), 1);
+    }
 
     /// Dashboards and alerts are made of these names: a change of one is a
     /// change of the contract.

@@ -76,14 +76,14 @@ pub(crate) enum Command {
     /// The schemas of the topics, and what a schema registry says of them
     #[command(subcommand)]
     Schema(SchemaCommand),
-    /// Write events to a topic, one JSON value a line
+    /// Write events or records to a topic, one a line
     #[command(
-        after_help = "Examples:\n  tapedeck produce exec.reports.v1 reports.ndjson\n  cat reports.ndjson | tapedeck produce exec.reports.v1"
+        after_help = "Examples:\n  tapedeck produce exec.reports.v1 reports.ndjson\n  cat reports.ndjson | tapedeck produce exec.reports.v1\n  tapedeck produce somebodys-topic -K: -H source=hand lines.txt\n\nA topic of the catalogue takes its events, which get key and headers. With -K, -H, -Z or -p, and to any other topic, a line is a record as it stands."
     )]
     Produce(ProduceArgs),
     /// Read records of a topic
     #[command(
-        after_help = "Examples:\n  tapedeck consume alerts.v1 --follow\n  tapedeck consume exec.reports.v1 --from 2026-01-01T00:00:00Z --key BTCUSDT --json"
+        after_help = "Examples:\n  tapedeck consume alerts.v1 --follow\n  tapedeck consume exec.reports.v1 --from 2026-01-01T00:00:00Z --key BTCUSDT --json\n  tapedeck consume somebodys-topic --tail 10 --format '%p/%o %k: %v\\\\n'\n  tapedeck consume alerts.v1 --group mine -n 100"
     )]
     Consume(ConsumeArgs),
     /// Carry the embedded log and store over to a cluster, and compare
@@ -291,8 +291,27 @@ pub(crate) enum GroupsCommand {
 pub(crate) struct ProduceArgs {
     /// The topic
     pub(crate) topic: String,
-    /// NDJSON; stdin where absent
+    /// Lines; stdin where absent
     pub(crate) file: Option<PathBuf>,
+    /// What stands between key and value of a line; without it there is no key
+    #[arg(short = 'K', long, value_name = "TEXT")]
+    pub(crate) key_separator: Option<String>,
+    /// A header of each record
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// An empty value is a tombstone
+    #[arg(short = 'Z', long)]
+    pub(crate) tombstones: bool,
+    /// The partition; else the key chooses
+    #[arg(long, short = 'p')]
+    pub(crate) partition: Option<u32>,
+}
+
+impl ProduceArgs {
+    /// Whether lines are records as they are, and not events to be completed.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.key_separator.is_some() || !self.headers.is_empty() || self.tombstones || self.partition.is_some()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -302,9 +321,24 @@ pub(crate) struct ConsumeArgs {
     /// One partition; all where absent
     #[arg(long)]
     pub(crate) partition: Option<u32>,
-    /// earliest, an offset, or a time (by when it was written)
+    /// earliest, latest, an offset, or a time (by when it was written)
     #[arg(long, default_value = "earliest")]
     pub(crate) from: String,
+    /// Only before this: latest, an offset, or a time
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// The last so many offsets of each partition
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    pub(crate) tail: Option<u64>,
+    /// Bytes as they are: %k key, %v value, %h headers, %o offset, %p partition, %t ms since the epoch; \\n and \\t
+    #[arg(long, value_name = "TEXT", conflicts_with = "headers")]
+    pub(crate) format: Option<String>,
+    /// Show headers too
+    #[arg(long)]
+    pub(crate) headers: bool,
+    /// Go on where this group is, and commit what was printed
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tail", "key", "grep"])]
+    pub(crate) group: Option<String>,
     /// Only records with this key
     #[arg(long)]
     pub(crate) key: Option<String>,

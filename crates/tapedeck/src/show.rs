@@ -41,6 +41,13 @@ pub(crate) fn out(text: &str) {
     }
 }
 
+/// Bytes on stdout, as they are.
+pub(crate) fn raw(bytes: &[u8]) {
+    if std::io::stdout().lock().write_all(bytes).is_err() {
+        std::process::exit(0);
+    }
+}
+
 /// A line for a person, on stderr.
 pub(crate) fn say(text: &str) {
     // Nobody may be left to read it, and that must not end what is at work.

@@ -3,10 +3,12 @@
 //!
 //! Not here: what is asked about trading.
 
+pub(crate) mod commit;
 pub(crate) mod dlq;
 pub(crate) mod emitter;
 pub(crate) mod groups;
 mod place;
+pub(crate) mod raw;
 pub(crate) mod records;
 pub(crate) mod reset;
 pub(crate) mod roles;

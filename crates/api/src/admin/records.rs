@@ -47,6 +47,12 @@ pub(crate) struct RecordsParams {
     /// `earliest`, `latest`, an offset (of one partition), a time (records written at
     /// or after it), or the `next` of the answer before. `earliest` by default.
     from: Option<String>,
+    /// Only before this: an offset (of one partition), a time, `latest`, or the `until`
+    /// of the answer before; to the end by default.
+    to: Option<String>,
+    /// Bytes as they are: keys, values and headers in base64.
+    #[param(required = false, default = false)]
+    raw: bool,
     /// Records at most, 1 to 1000.
     #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
     limit: usize,
@@ -63,6 +69,8 @@ impl RecordsParams {
             topic: query.text("topic")?,
             partition: partition.and_then(|partition| u32::try_from(partition).ok()),
             from: query.text("from")?,
+            to: query.text("to")?,
+            raw: query.word("raw", &[("true", true), ("false", false)])?.unwrap_or(false),
             limit: query.limit()?,
             follow: query.word("follow", &[("true", true), ("false", false)])?.unwrap_or(false),
         };
@@ -83,8 +91,12 @@ pub(crate) struct RecordItem {
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_encoding: Option<&'static str>,
-    /// Text, or base64 where it is not UTF-8.
+    /// Text, or base64 where it is not UTF-8; empty with `raw`.
     headers: BTreeMap<String, String>,
+    /// With `raw`: all of them in their order, names and base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Vec<String>>>)]
+    raw_headers: Option<Vec<(String, String)>>,
     /// JSON, or base64 text with `value_encoding`; null is a tombstone.
     #[schema(value_type = Object)]
     value: Option<Box<RawValue>>,
@@ -99,7 +111,10 @@ pub(crate) struct Records {
     items: Vec<RecordItem>,
     /// The `from` that goes on after these.
     next: String,
-    /// Whether the end of the log, as of the request, was reached.
+    /// The `to` of the following requests, where one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<String>,
+    /// Whether the end of the log, as of the request, or `to` was reached.
     at_end: bool,
 }
 
@@ -112,11 +127,11 @@ pub(crate) async fn records(State(app): State<Arc<App>>, uri: Uri) -> Result<Res
     let params = RecordsParams::read(&uri)?;
     let topic = params.topic.clone().ok_or_else(|| Problem::bad("topic", "needed; /api/admin/topics lists them"))?;
     let params = Arc::new(params);
-    let mut from = start(&app, &topic, &params).await?;
+    let (mut from, until) = start(&app, &topic, &params).await?;
     let give_up = Instant::now() + FOLLOW;
     loop {
-        let (topic, asked, places) = (topic.clone(), Arc::clone(&params), from.clone());
-        let answer = app.log(move |log| Ok(read(log.as_ref(), topic, asked.limit, &places))).await??;
+        let (topic, asked, places, until) = (topic.clone(), Arc::clone(&params), from.clone(), until.clone());
+        let answer = app.log(move |log| Ok(read(log.as_ref(), topic, &asked, &places, &until))).await??;
         if !params.follow || !answer.0.items.is_empty() || Instant::now() >= give_up {
             return Ok(json(&answer.0));
         }
@@ -129,20 +144,46 @@ pub(crate) async fn records(State(app): State<Arc<App>>, uri: Uri) -> Result<Res
 /// Places and the offsets to read them from.
 type Places = Vec<(TopicPartition, u64)>;
 
-async fn start(app: &App, topic: &str, params: &Arc<RecordsParams>) -> Result<Places, Problem> {
+/// From where and up to where; the second is empty where that is the end.
+async fn start(app: &App, topic: &str, params: &Arc<RecordsParams>) -> Result<(Places, Places), Problem> {
     let (topic, params) = (topic.to_owned(), Arc::clone(params));
-    app.log(move |log| Ok(positions(log.as_ref(), &topic, &params))).await?
+    app.log(move |log| {
+        let both = |from: Places| ends(log.as_ref(), &from, &params).map(|until| (from, until));
+        Ok(positions(log.as_ref(), &topic, &params).and_then(both))
+    })
+    .await?
+}
+
+/// Before which offsets records are wanted; empty where that is the end.
+fn ends(log: &dyn Log, from: &Places, params: &RecordsParams) -> Result<Places, Problem> {
+    let Some(text) = params.to.as_deref() else { return Ok(Vec::new()) };
+    let resumed = is_positions(text).then(|| parse_positions(text)).transpose()?;
+    let mut ends = Vec::new();
+    for (place, _) in from {
+        let end = log.bounds(place)?.1;
+        let offset = match (&resumed, text) {
+            (Some(resumed), _) => resumed.get(&place.partition).copied().unwrap_or(end),
+            (None, "latest") => end,
+            (None, text) => offset_of(log, place, text, from.len() == 1)?,
+        };
+        ends.push((place.clone(), offset));
+    }
+    Ok(ends)
 }
 
 fn read(
     log: &dyn Log,
     topic: String,
-    limit: usize,
+    params: &RecordsParams,
     from: &[(TopicPartition, u64)],
+    until: &[(TopicPartition, u64)],
 ) -> Result<(Records, Places), Problem> {
+    let limit = params.limit;
     let mut ends = BTreeMap::new();
     for (place, _) in from {
-        ends.insert(place.clone(), log.bounds(place)?.1);
+        let end = log.bounds(place)?.1;
+        let wanted = until.iter().find(|(known, _)| known == place).map_or(end, |(_, until)| *until);
+        ends.insert(place.clone(), end.min(wanted));
     }
     let mut reader = log.reader()?;
     reader.assign(from)?;
@@ -158,14 +199,23 @@ fn read(
         let records = reader.poll(limits)?;
         empty = if records.is_empty() { empty + 1 } else { 0 };
         for record in records {
-            bytes += record.value.as_ref().map_or(0, bytes::Bytes::len);
-            items.push(item(log, &record));
+            let place = TopicPartition::new(Arc::clone(&record.topic), record.partition);
+            if until.is_empty() || ends.get(&place).is_some_and(|end| record.offset < *end) {
+                bytes += record.value.as_ref().map_or(0, bytes::Bytes::len);
+                items.push(if params.raw { raw_item(&record) } else { item(log, &record) });
+            }
         }
     }
     let reached: Places =
         from.iter().map(|(place, start)| (place.clone(), reader.position(place).unwrap_or(*start))).collect();
-    let next: Vec<String> = reached.iter().map(|(place, next)| format!("{}:{next}", place.partition)).collect();
-    Ok((Records { topic, items, next: next.join(","), at_end }, reached))
+    let until = (!until.is_empty()).then(|| shown(until));
+    Ok((Records { topic, items, next: shown(&reached), until, at_end }, reached))
+}
+
+/// Places as `from` and `to` take them.
+fn shown(places: &[(TopicPartition, u64)]) -> String {
+    let place = |(place, offset): &(TopicPartition, u64)| format!("{}:{offset}", place.partition);
+    places.iter().map(place).collect::<Vec<_>>().join(",")
 }
 
 /// Where to read from, in each partition asked for.
@@ -250,8 +300,26 @@ fn item(log: &dyn Log, record: &LogRecord) -> RecordItem {
         key,
         key_encoding,
         headers: record.headers.iter().map(|(name, value)| (name.to_owned(), text(value).0)).collect(),
+        raw_headers: None,
         value,
         value_encoding,
+    }
+}
+
+/// A record whose bytes are all kept.
+fn raw_item(record: &LogRecord) -> RecordItem {
+    let value = record.value.as_deref().and_then(|bytes| serde_json::value::to_raw_value(&STANDARD.encode(bytes)).ok());
+    let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), STANDARD.encode(value)));
+    RecordItem {
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: Timestamp::from_millis(record.timestamp_ms),
+        key: record.key.as_deref().map(|key| STANDARD.encode(key)),
+        key_encoding: record.key.is_some().then_some("base64"),
+        headers: BTreeMap::new(),
+        raw_headers: Some(headers.collect()),
+        value_encoding: value.is_some().then_some("base64"),
+        value,
     }
 }
 

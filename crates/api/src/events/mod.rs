@@ -163,18 +163,25 @@ fn answer(app: &App, ack: Ack, results: Vec<EventResult>, stopped: Option<Proble
     Ok((StatusCode::ACCEPTED, routes::json(&result)).into_response())
 }
 
-/// The kind of events of a topic that is open to writers outside.
-fn open_topic(topic: &str) -> Result<EventKind, Problem> {
+/// Refuses a topic that nobody writes from outside.
+pub(crate) fn refuse_closed(topic: &str) -> Result<(), Problem> {
     let forbidden =
         |why: &str| Problem::new(StatusCode::FORBIDDEN, format!("topic `{topic}` cannot be written: {why}"));
     if let Some((_, why)) = CLOSED.iter().find(|(name, _)| *name == topic) {
         return Err(forbidden(why));
     }
-    if topic.ends_with(".dlq") {
-        return Err(forbidden("a dead letter topic is written by the readers of its topic"));
-    }
     match Catalogue::get().topic(topic) {
-        Some(found) => found.event.ok_or_else(|| forbidden("it keeps the state of a role")),
+        _ if topic.ends_with(".dlq") => Err(forbidden("a dead letter topic is written by the readers of its topic")),
+        Some(found) if found.event.is_none() => Err(forbidden("it keeps the state of a role")),
+        _ => Ok(()),
+    }
+}
+
+/// The kind of events of a topic that is open to writers outside.
+fn open_topic(topic: &str) -> Result<EventKind, Problem> {
+    refuse_closed(topic)?;
+    match Catalogue::get().topic(topic).and_then(|found| found.event) {
+        Some(kind) => Ok(kind),
         None => {
             let open = Catalogue::get().topics().filter(|topic| topic.event.is_some()).map(|topic| topic.name.as_str());
             let near = nearest(topic, open);

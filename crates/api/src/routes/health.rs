@@ -119,7 +119,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
     // What cannot be asked now is shown as it was: a scrape never fails for it.
     let _ = tokio::join!(tokio::time::timeout(PROBE, log_figures(&app)), tokio::time::timeout(PROBE, accounts(&app)));
-    let mut response = app.metrics.text().into_response();
+    let mut response = app.metrics.text(&app.log.figures()).into_response();
     let media_type = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     response

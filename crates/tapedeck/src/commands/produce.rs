@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
+
+use tapedeck_contracts::catalogue::Catalogue;
 
 use crate::{admin::Admin, cli::ProduceArgs, config::Config, exit, show};
 
@@ -56,7 +59,7 @@ pub(super) fn run(config: &Config, args: &ProduceArgs, json: bool) -> anyhow::Re
         None => Box::new(BufReader::new(std::io::stdin())),
     };
     let admin = Admin::connect(config)?;
-    let sent = send(&admin, &args.topic, input);
+    let sent = send(&admin, args, input);
     admin.close();
     let sent = sent?;
     if json {
@@ -70,32 +73,73 @@ pub(super) fn run(config: &Config, args: &ProduceArgs, json: bool) -> anyhow::Re
     Ok(if sent.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::INPUT) })
 }
 
-fn send(admin: &Admin, topic: &str, input: impl BufRead) -> anyhow::Result<Sent> {
-    let mut sent = Sent { topic: topic.to_owned(), ..Sent::default() };
+fn send(admin: &Admin, args: &ProduceArgs, input: impl BufRead) -> anyhow::Result<Sent> {
+    let topic = &args.topic;
+    let is_raw = args.is_raw() || Catalogue::get().topic(topic).is_none();
+    let path = if is_raw { format!("/api/admin/records/{topic}") } else { format!("/api/v1/events/{topic}") };
+    let headers = headers(args)?;
+    let mut sent = Sent { topic: topic.clone(), ..Sent::default() };
     let mut body = Vec::new();
     // The lines of the input that the lines of the body are.
     let mut numbers = Vec::new();
     for (index, line) in input.split(b'\n').enumerate() {
         let line = line.context("cannot read the input")?;
-        if line.iter().all(u8::is_ascii_whitespace) {
+        let number = index as u64 + 1;
+        if is_raw {
+            match record(&line, args, &headers) {
+                Ok(record) => body.extend_from_slice(record.as_bytes()),
+                Err(why) => {
+                    sent.rejected += 1;
+                    sent.errors.push(format!("line {number}: {why}"));
+                    continue;
+                }
+            }
+        } else if line.iter().all(u8::is_ascii_whitespace) {
             continue;
+        } else {
+            body.extend_from_slice(&line);
         }
-        body.extend_from_slice(&line);
         body.push(b'\n');
         numbers.push(index as u64 + 1);
         if numbers.len() == LINES || body.len() >= BYTES {
-            flush(admin, &mut body, &mut numbers, &mut sent)?;
+            flush(admin, &path, &mut body, &mut numbers, &mut sent)?;
         }
     }
-    flush(admin, &mut body, &mut numbers, &mut sent)?;
+    flush(admin, &path, &mut body, &mut numbers, &mut sent)?;
     Ok(sent)
 }
 
-fn flush(admin: &Admin, body: &mut Vec<u8>, numbers: &mut Vec<u64>, sent: &mut Sent) -> anyhow::Result<()> {
+/// The headers of the flags, names and base64.
+fn headers(args: &ProduceArgs) -> anyhow::Result<Vec<(String, String)>> {
+    let one = |text: &String| {
+        let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty())?;
+        Some((name.to_owned(), STANDARD.encode(value)))
+    };
+    let wrong = |text: &String| exit::input(format!("-H {text}: expected NAME=VALUE"));
+    args.headers.iter().map(|text| one(text).ok_or_else(|| wrong(text))).collect()
+}
+
+/// A line as the api takes records.
+fn record(line: &[u8], args: &ProduceArgs, headers: &[(String, String)]) -> Result<String, String> {
+    let (key, value) = match &args.key_separator {
+        None => (None, line),
+        Some(separator) if separator.is_empty() => return Err("-K names no separator".into()),
+        Some(separator) => {
+            let at = line.windows(separator.len()).position(|part| part == separator.as_bytes());
+            let at = at.ok_or_else(|| format!("there is no `{separator}` between key and value"))?;
+            (Some(&line[..at]), &line[at + separator.len()..])
+        }
+    };
+    let value = (!args.tombstones || !value.is_empty()).then(|| STANDARD.encode(value));
+    let key = key.map(|key| STANDARD.encode(key));
+    Ok(serde_json::json!({ "partition": args.partition, "key": key, "value": value, "headers": headers }).to_string())
+}
+
+fn flush(admin: &Admin, path: &str, body: &mut Vec<u8>, numbers: &mut Vec<u64>, sent: &mut Sent) -> anyhow::Result<()> {
     if numbers.is_empty() {
         return Ok(());
     }
-    let answer: Answer = admin.post(&format!("/api/v1/events/{}", sent.topic), "application/x-ndjson", body)?;
+    let answer: Answer = admin.post(path, "application/x-ndjson", body)?;
     for result in answer.results {
         if result.status == "accepted" {
             sent.accepted += 1;
@@ -104,7 +148,9 @@ fn flush(admin: &Admin, body: &mut Vec<u8>, numbers: &mut Vec<u64>, sent: &mut S
         sent.rejected += 1;
         let line = usize::try_from(result.line).ok().and_then(|line| numbers.get(line.wrapping_sub(1)));
         let error = result.error.map_or_else(String::new, |e| match e.path {
-            Some(path) => format!("{path}: {}", e.detail),
+            // `$` is the whole line, and `$.price` its field.
+            Some(path) if path == "$" => e.detail,
+            Some(path) => format!("{}: {}", path.strip_prefix("$.").unwrap_or(&path), e.detail),
             None => e.detail,
         });
         sent.errors.push(format!("line {}: {error}", line.copied().unwrap_or(result.line)));
