@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{Dec, catalogue::Catalogue, headers};
-use tapedeck_log::{Log, PollLimits, TopicPartition};
+use tapedeck_log::{Log, LogRecord, PollLimits, TopicInfo, TopicPartition};
 use tapedeck_store::{OrdersQuery, Store};
 
 use crate::{deck::Deck, digest::digest};
@@ -122,6 +122,12 @@ fn count(log: &dyn Log, market_events: u64) -> anyhow::Result<BTreeMap<String, u
             "strategy-signals" | "strategy-compilations" | "symbol-subscriptions" | "alerts.v1" => {
                 distinct(log, &topic)?
             }
+            // On a cluster markers of transactions take offsets between the records.
+            _ if topic.replication.is_some() => {
+                let mut records = 0;
+                read(log, &topic, |_| records += 1)?;
+                records
+            }
             _ => topic.partitions.iter().map(|p| p.end - p.start).sum(),
         };
         if events > 0 {
@@ -131,20 +137,26 @@ fn count(log: &dyn Log, market_events: u64) -> anyhow::Result<BTreeMap<String, u
     Ok(counts)
 }
 
-fn distinct(log: &dyn Log, topic: &tapedeck_log::TopicInfo) -> anyhow::Result<u64> {
+fn distinct(log: &dyn Log, topic: &TopicInfo) -> anyhow::Result<u64> {
+    let mut seen = HashSet::new();
+    read(log, topic, |record| {
+        seen.insert(record.headers.get(headers::CE_ID).map(<[u8]>::to_vec));
+    })?;
+    Ok(seen.len() as u64)
+}
+
+/// Every record of a topic, from start to end.
+fn read(log: &dyn Log, topic: &TopicInfo, mut take: impl FnMut(&LogRecord)) -> anyhow::Result<()> {
     /// A few megabytes at once.
     const LIMITS: PollLimits =
         PollLimits { max_records: 10_000, max_bytes: 8 << 20, timeout: Duration::from_millis(50) };
-    let mut seen = HashSet::new();
     for partition in &topic.partitions {
         let place = TopicPartition::new(topic.config.name.clone(), partition.partition);
         let mut reader = log.reader()?;
         reader.assign(&[(place.clone(), partition.start)])?;
         while reader.position(&place).is_some_and(|next| next < partition.end) {
-            for record in reader.poll(LIMITS)? {
-                seen.insert(record.headers.get(headers::CE_ID).map(<[u8]>::to_vec));
-            }
+            reader.poll(LIMITS)?.iter().for_each(&mut take);
         }
     }
-    Ok(seen.len() as u64)
+    Ok(())
 }
