@@ -55,16 +55,19 @@ fn each_broker_killed_and_back(replication: &str) {
 }
 
 #[test]
+#[ignore = "librdkafka 2.12.1 can end the process when a group's coordinator dies (its issue 5347): docs/cluster.md"]
 fn each_broker_killed_and_back_loses_nothing_with_three_replicas() {
     each_broker_killed_and_back("3");
 }
 
 #[test]
+#[ignore = "librdkafka 2.12.1 can end the process when a group's coordinator dies (its issue 5347): docs/cluster.md"]
 fn each_broker_killed_and_back_loses_nothing_with_two_replicas() {
     each_broker_killed_and_back("2");
 }
 
 #[test]
+#[ignore = "librdkafka 2.12.1 can end the process when a group's coordinator dies (its issue 5347): docs/cluster.md"]
 fn with_all_brokers_stopped_the_spool_takes_over_and_nothing_is_lost() {
     let _alone = alone();
     let Some(cluster) = Cluster::start(3) else { return };

@@ -8,7 +8,7 @@ mod common;
 
 #[test]
 fn the_help_of_every_command_is_the_one_that_was_reviewed() {
-    let commands: [&[&str]; 25] = [
+    let commands: [&[&str]; 30] = [
         &[],
         &["up"],
         &["demo"],
@@ -27,6 +27,11 @@ fn the_help_of_every_command_is_the_one_that_was_reviewed() {
         &["dlq", "show"],
         &["dlq", "replay"],
         &["dlq", "purge"],
+        &["topics", "plan"],
+        &["topics", "apply"],
+        &["topics", "watch"],
+        &["topics", "acls"],
+        &["migrate"],
         &["schema"],
         &["schema", "show"],
         &["schema", "register"],

@@ -150,7 +150,7 @@ fn the_command_line_works_on_a_folder_that_is_held_and_on_one_that_is_not() {
     let sent: Value = serde_json::from_slice(&held.stdout).unwrap();
     assert_eq!((sent["accepted"].as_u64(), sent["rejected"].as_u64()), (Some(980), Some(20)));
     assert_eq!(held.status.code(), Some(3));
-    assert!(sent["errors"][0].as_str().unwrap().starts_with("line 50: $.order.leaves_qty"), "{}", sent["errors"][0]);
+    assert!(sent["errors"][0].as_str().unwrap().starts_with("line 50: order.leaves_qty"), "{}", sent["errors"][0]);
     eventually("980 fills", || (deck.all("/api/fills").len() == 980).then_some(()));
     let listed = json(&["topics", "list", "--json", "--data", data]);
     assert_eq!(deck.terminate(), 0);

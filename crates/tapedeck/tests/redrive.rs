@@ -283,7 +283,7 @@ fn a_command_that_means_nothing_is_refused_with_words_and_a_code() {
         (&["replay", unknown], 3, "there is no such dead letter"),
         (&["replay", "7"], 3, "no id of a dead letter"),
         (&["replay", "exec.reports.v1/0/0"], 3, "no place of a dead letter"),
-        (&["replay", "--class", "bad"], 3, "undecodable, invalid, handler, panic, store"),
+        (&["replay", "--class", "bad"], 3, "undecodable, invalid, schema, handler, panic, store"),
         (&["replay", "--topic", "exec.report.v1"], 3, "did you mean `exec.reports.v1`"),
         (&["replay", "--from", "soon"], 3, "$.from"),
         (&["purge", "--all"], 3, "--reason"),

@@ -17,6 +17,7 @@ use tapedeck_contracts::{DecodeError, Event, catalogue::Catalogue};
 use tapedeck_log::{Headers, Log, LogError, Record};
 use utoipa::ToSchema;
 
+use super::records;
 use crate::{
     app::App,
     events::{
@@ -92,9 +93,16 @@ pub(crate) async fn post_records(
     events::refuse_closed(&topic)?;
     body::media(&headers, &[Media::Ndjson])?;
     let bytes = body::read(request, app.api.body_limit_bytes).await?;
-    let written = app.log(move |log| match read(&topic, &bytes) {
-        Ok(lines) => Ok(Ok(write(log.as_ref(), lines)?)),
-        Err(problem) => Ok(Err(problem)),
+    let written = app.log(move |log| {
+        if Catalogue::get().topic(&topic).is_none()
+            && let Err(problem) = records::find(&log.topics()?, &topic)
+        {
+            return Ok(Err(problem));
+        }
+        match read(&topic, &bytes) {
+            Ok(lines) => Ok(Ok(write(log.as_ref(), lines)?)),
+            Err(problem) => Ok(Err(problem)),
+        }
     });
     let results = written.await??;
     let accepted = results.iter().filter(|result| result.error.is_none()).count();

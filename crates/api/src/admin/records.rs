@@ -13,7 +13,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tapedeck_contracts::Timestamp;
-use tapedeck_log::{Log, LogError, LogRecord, PollLimits, TopicPartition};
+use tapedeck_log::{Log, LogError, LogRecord, PollLimits, TopicInfo, TopicPartition};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
@@ -218,14 +218,19 @@ fn shown(places: &[(TopicPartition, u64)]) -> String {
     places.iter().map(place).collect::<Vec<_>>().join(",")
 }
 
+/// A topic of the log; 404 with the nearest name where there is none.
+pub(super) fn find<'a>(topics: &'a [TopicInfo], topic: &str) -> Result<&'a TopicInfo, Problem> {
+    topics.iter().find(|info| &*info.config.name == topic).ok_or_else(|| {
+        let near = nearest(topic, topics.iter().map(|info| &*info.config.name));
+        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Problem::not_found(format!("there is no topic `{topic}`{hint}"))
+    })
+}
+
 /// Where to read from, in each partition asked for.
 fn positions(log: &dyn Log, topic: &str, params: &RecordsParams) -> Result<Places, Problem> {
     let topics = log.topics()?;
-    let Some(info) = topics.iter().find(|info| &*info.config.name == topic) else {
-        let near = nearest(topic, topics.iter().map(|info| &*info.config.name));
-        let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        return Err(Problem::not_found(format!("there is no topic `{topic}`{hint}")));
-    };
+    let info = find(&topics, topic)?;
     let count = info.config.partitions;
     if let Some(partition) = params.partition.filter(|partition| *partition >= count) {
         return Err(Problem::bad("partition", format!("`{topic}` has partitions 0 to {}, not {partition}", count - 1)));

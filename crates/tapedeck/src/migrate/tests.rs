@@ -1,7 +1,7 @@
 //! The move between two embedded logs and two SQLite stores, which need no server:
 //! gaps, an end in the middle, and a target that holds something else.
 //!
-//! Not here: the move to a cluster, which `tests/migrate.rs` makes.
+//! Not here: the move to a cluster.
 
 use std::{
     cell::Cell,
