@@ -44,7 +44,7 @@ fn connect(cluster: &Cluster) -> Arc<KafkaLog> {
         max_poll_interval_ms: 6_000,
         ..KafkaConfig::default()
     };
-    KafkaLog::connect(&config).unwrap()
+    tapedeck_testbed::until("the cluster", || KafkaLog::connect(&config).ok())
 }
 
 fn topic(name: &str) -> TopicConfig {
@@ -56,6 +56,12 @@ fn topic(name: &str) -> TopicConfig {
         delete: true,
         compact: false,
     }
+}
+
+/// Makes topics; with times as short as these a busy machine may need some tries.
+fn make(log: &KafkaLog, names: &[&str]) {
+    let topics: Vec<_> = names.iter().map(|name| topic(name)).collect();
+    tapedeck_testbed::until("topics", || log.create_topics(&topics).ok());
 }
 
 fn record(topic: &str, n: u64) -> Record {
@@ -76,8 +82,11 @@ fn number(record: &LogRecord) -> u64 {
 /// All that a topic holds, in the order of each partition.
 fn read(log: &dyn Log, topic: &str) -> Vec<LogRecord> {
     let mut reader = log.reader().unwrap();
-    let places = (0..PARTITIONS).map(|partition| TopicPartition::new(topic, partition));
-    let ends: Vec<_> = places.map(|place| (place.clone(), log.bounds(&place).unwrap())).collect();
+    let bounds = |partition| {
+        let place = TopicPartition::new(topic, partition);
+        tapedeck_testbed::until("bounds", || log.bounds(&place).ok().map(|bounds| (place.clone(), bounds)))
+    };
+    let ends: Vec<_> = (0..PARTITIONS).map(bounds).collect();
     let from: Vec<_> = ends.iter().map(|(place, (start, _))| (place.clone(), *start)).collect();
     reader.assign(&from).unwrap();
     let mut records = Vec::new();
@@ -114,7 +123,7 @@ fn emitter(log: &Arc<KafkaLog>, dir: &Path) -> Emitter {
 fn what_is_emitted_into_a_broken_network_arrives_and_readers_see_it_once_in_order() {
     let Some(cluster) = Cluster::start_behind_proxies(1) else { return };
     let log = connect(&cluster);
-    log.create_topics(&[topic("emitted")]).unwrap();
+    make(&log, &["emitted"]);
     let dir = tempfile::tempdir().unwrap();
     let emitter = emitter(&log, dir.path());
     let mut producer = emitter.producer().unwrap();
@@ -191,7 +200,7 @@ impl Drop for End<'_> {
 fn steps_over_a_broken_network_are_seen_once() {
     let Some(cluster) = Cluster::start_behind_proxies(1) else { return };
     let log = connect(&cluster);
-    log.create_topics(&[topic("moved-from"), topic("moved-to")]).unwrap();
+    make(&log, &["moved-from", "moved-to"]);
     let stop = Stop::new();
     let all_moved = || {
         let places = (0..PARTITIONS).map(|partition| TopicPartition::new("moved-from", partition));
