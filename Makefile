@@ -10,7 +10,9 @@ setup-test:
 run: setup
 	cargo run --release --bin tapedeck -- demo
 
+# Built before the servers start: idle brokers take most of a core.
 test: setup-test lint
+	cargo test --workspace --quiet --no-run
 	sh scripts/servers.sh run cargo test --workspace --quiet
 
 lint:
