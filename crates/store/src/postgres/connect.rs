@@ -257,7 +257,7 @@ impl Session {
         self.lost || self.client.as_ref().is_none_or(Client::is_closed)
     }
 
-    /// The end of the call that this session works for.
+    /// The deadline of the call under way.
     pub(super) fn work_until(&mut self, deadline: Instant) {
         self.deadline = deadline;
     }
