@@ -13,7 +13,7 @@ run: setup
 # Built before the servers start: idle brokers take most of a core.
 test: setup-test lint
 	cargo test --workspace --quiet --no-run
-	sh scripts/servers.sh run cargo test --workspace --quiet
+	sh scripts/servers.sh run cargo test --workspace --quiet --no-fail-fast
 
 lint:
 	cargo fmt --all --check

@@ -59,10 +59,13 @@ pub struct Share {
 }
 
 impl Share {
-    /// Says what is held now.
+    /// Says what is held now: one step, so that nobody who looks meanwhile sees
+    /// the old and the new together.
     pub fn set(&mut self, bytes: usize) {
-        self.budget.used_bytes.fetch_add(bytes, Relaxed);
-        self.budget.used_bytes.fetch_sub(self.held_bytes, Relaxed);
+        match bytes.checked_sub(self.held_bytes) {
+            Some(more) => self.budget.used_bytes.fetch_add(more, Relaxed),
+            None => self.budget.used_bytes.fetch_sub(self.held_bytes - bytes, Relaxed),
+        };
         self.held_bytes = bytes;
     }
 
