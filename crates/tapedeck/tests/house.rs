@@ -34,12 +34,13 @@ fn crates_name_only_the_crates_that_the_map_allows() {
         ("log", &[]),
         ("kafka", &["log"]),
         ("registry", &["contracts", "flow", "log"]),
+        ("shap", &[]),
         ("testbed", &[]),
         ("flow", &["contracts", "log"]),
         ("store", &["contracts"]),
-        ("roles", &["contracts", "flow", "log", "store"]),
+        ("roles", &["contracts", "flow", "log", "shap", "store"]),
         ("api", &["contracts", "flow", "log", "store"]),
-        ("tapedeck", &["api", "contracts", "flow", "kafka", "log", "registry", "roles", "store"]),
+        ("tapedeck", &["api", "contracts", "flow", "kafka", "log", "registry", "roles", "shap", "store"]),
     ]);
     for (name, dir) in crates() {
         let allowed = allowed.get(name.as_str()).unwrap_or_else(|| panic!("crate `{name}` is not on the map"));
