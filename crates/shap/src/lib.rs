@@ -4,6 +4,9 @@
 //! Not here: training, events, models kept by version (the role that decides), and
 //! anything of the other crates of this project: this one stands alone.
 
+mod predict;
+pub mod reference;
 mod tree;
 
-pub use tree::{Ensemble, Missing, Node, NodeKind, OutputTree, Precision, Rule, Split, Tree};
+pub use predict::RowError;
+pub use tree::{Ensemble, MAX_DEPTH, Missing, Node, NodeKind, Origin, OutputTree, Precision, Rule, Split, Tree};

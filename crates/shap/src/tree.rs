@@ -22,8 +22,24 @@ pub struct Ensemble {
     /// How wide the arithmetic of the library is that trained it: thresholds and
     /// features are compared so.
     pub precision: Precision,
-    /// The objective's name as the file has it (`binary:logistic`, `regression`).
+    /// The objective as the file has it (`binary:logistic`, `binary sigmoid:1`); empty
+    /// where it has none.
     pub objective: String,
+    /// Who wrote the file.
+    pub origin: Origin,
+    /// Set where the library divides the sum of the trees by this many before it
+    /// turns it into a prediction (LightGBM's random forests). Margins and
+    /// contributions are the undivided sums, as the library's own are.
+    pub averaged_over: Option<usize>,
+}
+
+/// Which library wrote a model's file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// `XGBoost` or `LightGBM`; empty for trees made by hand.
+    pub library: String,
+    /// Its version as the file has it: XGBoost's own (`3.2.0`), LightGBM's of the format (`v4`).
+    pub version: String,
 }
 
 /// A tree and the output it adds to.
@@ -46,7 +62,8 @@ pub enum Precision {
 
 /// One tree. Node 0 is the root; a child's index is larger than its parent's, so
 /// there is no cycle; every node but the root has exactly one parent. The readers
-/// see to it, and nothing else makes trees outside of tests.
+/// see to it (theirs are breadth-first, and at most [`MAX_DEPTH`] deep), and nothing
+/// else makes trees outside of tests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tree {
     /// The nodes.
@@ -104,7 +121,8 @@ pub enum Rule {
         /// The categories of the file, sorted, each once.
         set: Box<[u32]>,
         /// Whether one of the set goes left (LightGBM) or right (XGBoost). What is
-        /// in no set, negative or beyond `u32` goes the other way.
+        /// in no set, negative or beyond `u32` goes the other way. Negative is what
+        /// is below 0 before it is cut (XGBoost) or -1 and below (LightGBM).
         member_left: bool,
     },
 }
@@ -120,6 +138,11 @@ pub enum Missing {
     /// NaN (XGBoost always; LightGBM's missing type 2).
     Nan,
 }
+
+/// The most splits on a path from a root to a leaf: some five times what a thousand
+/// leaves grown by loss reach in practice, and little enough to walk a tree by
+/// recursion on the smallest stack of a thread.
+pub const MAX_DEPTH: usize = 512;
 
 impl Ensemble {
     /// How many numbers a margin has: 1, or one a class.
