@@ -4,9 +4,13 @@
 //! Not here: training, events, models kept by version (the role that decides), and
 //! anything of the other crates of this project: this one stands alone.
 
+mod model;
 mod predict;
+mod read;
 pub mod reference;
 mod tree;
 
+pub use model::Facts;
 pub use predict::RowError;
+pub use read::{ModelError, Trees};
 pub use tree::{Ensemble, MAX_DEPTH, Missing, Node, NodeKind, Origin, OutputTree, Precision, Rule, Split, Tree};

@@ -40,6 +40,8 @@ pub struct Origin {
     pub library: String,
     /// Its version as the file has it: XGBoost's own (`3.2.0`), LightGBM's of the format (`v4`).
     pub version: String,
+    /// How many trees of the file were left out, since they came after the best iteration.
+    pub left_out_trees: usize,
 }
 
 /// A tree and the output it adds to.

@@ -2,6 +2,8 @@
 //!
 //! Not here: the fast explanation (`explain`).
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
 mod common;
 
 use common::{ensembles, rows};

@@ -3,6 +3,11 @@
 //! Not here: models that the real libraries trained (`trained`).
 
 #![allow(dead_code, reason = "each test uses some of it")]
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+#![allow(clippy::print_stdout, reason = "who runs tests sees what was left out")]
+
+pub(crate) mod files;
+pub(crate) mod golden;
 
 use proptest::prelude::*;
 use tapedeck_shap::{Ensemble, Missing, Node, NodeKind, Origin, OutputTree, Precision, Rule, Split, Tree};
