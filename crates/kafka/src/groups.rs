@@ -114,11 +114,13 @@ pub(crate) fn reset(client: &Client, group: &str, offsets: &[GroupOffset]) -> Re
     }
     let answer = loop {
         match native::alter_group_offsets(client.native(), &outer, &wanted, client.timeout()) {
-            Err(refusal) if is_settling(refusal.code) && begin.elapsed() < client.timeout() => {
-                std::thread::sleep(SETTLE_TICK);
-            }
+            Err(refusal) if is_settling(refusal.code) && begin.elapsed() < client.timeout() => {}
+            Ok(found)
+                if found.iter().any(|(_, _, answer)| matches!(answer, Err(code) if is_settling(*code)))
+                    && begin.elapsed() < client.timeout() => {}
             answer => break answer,
         }
+        std::thread::sleep(SETTLE_TICK);
     };
     let answers: Vec<Found> = answer.map_err(|refusal| match refusal.code {
         code if is_taken(code) => has_members(group, 1),

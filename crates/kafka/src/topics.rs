@@ -30,6 +30,9 @@ const MIN_IN_SYNC: &str = "min.insync.replicas";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 /// Between looks at a change that the cluster spreads among its brokers.
 const SPREAD_TICK: Duration = Duration::from_millis(50);
+/// How long new topics wait for their leaders: 200 partitions take a second or two
+/// on a quiet cluster, and half a minute on one whose brokers hardly get to run.
+const SPREAD_WAIT: Duration = Duration::from_secs(60);
 
 /// A topic as the cluster's metadata has it.
 struct Standing {
@@ -103,7 +106,8 @@ fn make(client: &Arc<Client>, admin: &Admin, metadata: &Metadata, topics: &[&Top
 /// Waits until the cluster's brokers know the new partitions: who is told that a
 /// topic is there uses it at once.
 fn await_topics(client: &Client, wanted: &BTreeMap<&str, u32>) -> Result<()> {
-    let deadline = Instant::now() + client.timeout();
+    let wait = client.timeout().max(SPREAD_WAIT);
+    let deadline = Instant::now() + wait;
     loop {
         let metadata = client.metadata(None)?;
         let there = standing(client, &metadata);
@@ -118,11 +122,11 @@ fn await_topics(client: &Client, wanted: &BTreeMap<&str, u32>) -> Result<()> {
             }
         }
         if Instant::now() >= deadline {
-            let names: Vec<_> = wanted.keys().copied().collect();
+            let late: Vec<_> = wanted.iter().filter(|topic| !is_there(*topic)).map(|(name, _)| *name).collect();
+            let named = if late.is_empty() { "(their leaders do not answer)".to_owned() } else { late.join(", ") };
             return Err(LogError::Transient(format!(
-                "topics were made, and some of their partitions have no leader after {} ms: {}",
-                client.config.request_timeout_ms,
-                names.join(", ")
+                "topics were made, and some of their partitions have no leader after {} s; are all brokers up? {named}",
+                wait.as_secs()
             )));
         }
         std::thread::sleep(SPREAD_TICK);

@@ -31,6 +31,9 @@ fn config(bootstrap: String) -> KafkaConfig {
         prefix: format!("{}.", testbed::name("members")),
         session_timeout_ms: 6_000,
         max_poll_interval_ms: 60_000,
+        // Brokers of a busy machine take their time.
+        delivery_timeout_ms: 30_000,
+        request_timeout_ms: 30_000,
         ..KafkaConfig::default()
     }
 }

@@ -19,6 +19,9 @@ fn config(bootstrap: String) -> KafkaConfig {
     KafkaConfig {
         bootstrap_servers: bootstrap,
         prefix: format!("{}.", testbed::name("producing")),
+        // Brokers of a busy machine take their time.
+        delivery_timeout_ms: 30_000,
+        request_timeout_ms: 30_000,
         ..KafkaConfig::default()
     }
 }

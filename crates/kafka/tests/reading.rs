@@ -29,6 +29,9 @@ fn config(bootstrap: String) -> KafkaConfig {
         bootstrap_servers: bootstrap,
         prefix: format!("{}.", testbed::name("reading")),
         session_timeout_ms: 6_000,
+        // Brokers of a busy machine take their time.
+        delivery_timeout_ms: 30_000,
+        request_timeout_ms: 30_000,
         ..KafkaConfig::default()
     }
 }

@@ -23,6 +23,9 @@ fn config(bootstrap: String) -> KafkaConfig {
     KafkaConfig {
         bootstrap_servers: bootstrap,
         prefix: format!("{}.", testbed::name("topics")),
+        // Brokers of a busy machine take their time.
+        delivery_timeout_ms: 30_000,
+        request_timeout_ms: 30_000,
         ..KafkaConfig::default()
     }
 }

@@ -14,7 +14,8 @@ mod common;
 /// A config with a registry.
 fn config(dir: &Path, url: &str, more: &str) -> std::path::PathBuf {
     let path = dir.join("tapedeck.toml");
-    std::fs::write(&path, format!("[registry]\nurl = \"{url}\"\n{more}")).unwrap();
+    // A busy machine's registry takes its time with the first schema.
+    std::fs::write(&path, format!("[registry]\nurl = \"{url}\"\nrequest_timeout_ms = 10000\n{more}")).unwrap();
     path
 }
 

@@ -29,6 +29,9 @@ fn config(bootstrap: String, case: &str) -> KafkaConfig {
         session_timeout_ms,
         max_poll_interval_ms,
         topic_properties: BTreeMap::from(sweep::TOPIC_PROPERTIES.map(|(key, value)| (key.into(), value.into()))),
+        // Brokers of a busy machine take their time.
+        delivery_timeout_ms: 30_000,
+        request_timeout_ms: 30_000,
         ..KafkaConfig::default()
     }
 }
