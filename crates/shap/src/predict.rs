@@ -71,16 +71,23 @@ impl Ensemble {
     /// When they make no whole rows, and when a value is infinite: XGBoost refuses
     /// those as well.
     pub fn check_rows<T: Copy + Into<f64>>(&self, rows: &[T]) -> Result<usize, RowError> {
-        let features = self.features.len();
+        self.precision.check_rows(rows, &self.features)
+    }
+}
+
+impl Precision {
+    /// [`Ensemble::check_rows`] for a model with these names of features.
+    pub(crate) fn check_rows<T: Copy + Into<f64>>(self, rows: &[T], names: &[String]) -> Result<usize, RowError> {
+        let features = names.len();
         if features == 0 || !rows.len().is_multiple_of(features) {
             return Err(RowError::Width { numbers: rows.len(), features });
         }
-        match rows.iter().position(|value| self.precision.round((*value).into()).is_infinite()) {
+        match rows.iter().position(|value| self.round((*value).into()).is_infinite()) {
             None => Ok(rows.len() / features),
             Some(at) => Err(RowError::Infinite {
                 row: at / features,
                 feature: at % features,
-                name: self.features[at % features].clone(),
+                name: names[at % features].clone(),
                 too_large: rows[at].into().is_finite(),
             }),
         }

@@ -1,0 +1,347 @@
+//! What is done at each node, for a vector of rows at a time.
+//!
+//! Going down, a node multiplies what came to it, at each point t, by
+//! `r = z + t δ` with `δ = [goes to the first child] - z` and hands it to its children (the second
+//! one gets what the first one does not). Going up, it adds `δ Σ P D` to its feature and
+//! is worth `second + r D`. The module above says why.
+//!
+//! Everything here is inlined into one function for each width (`width`), so that it
+//! is compiled for that processor.
+//!
+//! Not here: instructions (`lanes`, `width`).
+
+use super::{
+    columns::{Source, flushed},
+    lanes::{Lanes, Number},
+    program::{Kind, MAX_POINTS, Pass, Program, Repeat, Run, Split},
+};
+
+/// Rows taken through a tree before the next tree is fetched, for a model that fits
+/// the second-level cache: their sums stay in the first.
+const FEW_ROWS: usize = 64;
+/// The same for a larger model, which would be read from memory for every batch.
+const MANY_ROWS: usize = 512;
+/// Where a model is large, in nodes.
+const LARGE: usize = 20_000;
+
+/// The widest vectors hold so many numbers.
+const MOST_LANES: usize = 16;
+
+/// Vectors that explaining works in; they grow to what the largest model needs.
+#[derive(Debug, Clone)]
+pub(super) struct Work<V: Lanes> {
+    /// Block of rows by block, the columns of the program.
+    columns: Vec<V>,
+    /// Block by block, the sums over trees: outputs × features.
+    sums: Vec<V::Wide>,
+    /// Each inner node's product of what its path counts, at each point; once its
+    /// children are done, what it is worth.
+    points: Vec<V>,
+    /// Each inner node's δ.
+    deltas: Vec<V>,
+    /// Whether rows came to a node by its feature, 1 or 0.
+    holds: Vec<V>,
+    /// Sums of the tree, by place of the feature.
+    tree: Vec<V>,
+}
+
+impl<V: Lanes> Default for Work<V> {
+    fn default() -> Self {
+        Self {
+            columns: Vec::new(),
+            sums: Vec::new(),
+            points: Vec::new(),
+            deltas: Vec::new(),
+            holds: Vec::new(),
+            tree: Vec::new(),
+        }
+    }
+}
+
+impl<V: Lanes> Work<V> {
+    #[inline(always)]
+    fn fit(&mut self, program: &Program<V::Number>, blocks: usize) {
+        let zero = V::splat(V::Number::ZERO);
+        let grow = |vectors: &mut Vec<V>, count: usize| {
+            if vectors.len() < count {
+                vectors.resize(count, zero);
+            }
+        };
+        grow(&mut self.columns, blocks * program.columns.len());
+        grow(&mut self.points, MAX_POINTS * program.most.nodes);
+        grow(&mut self.deltas, program.most.nodes);
+        grow(&mut self.holds, program.most.holds);
+        grow(&mut self.tree, program.most.features);
+        self.sums.clear();
+        self.sums.resize(blocks * program.biases.len() * program.features, V::no_sum());
+    }
+}
+
+/// Explains rows of finite or missing numbers.
+#[inline(always)]
+pub(super) fn explain<V: Lanes>(program: &Program<V::Number>, work: &mut Work<V>, rows: Rows<'_>, out: &mut [f64]) {
+    let batch = if program.nodes.len() < LARGE { FEW_ROWS } else { MANY_ROWS };
+    let width = program.biases.len() * (program.features + 1);
+    for (nth, out) in out.chunks_mut(batch * width).enumerate() {
+        let count = out.len() / width;
+        let blocks = count.div_ceil(V::COUNT);
+        work.fit(program, blocks);
+        let columns = program.columns.len();
+        for block in 0..blocks {
+            let from = block * V::COUNT;
+            let rows = rows.slice(nth * batch + from, (count - from).min(V::COUNT), program.features);
+            transpose(program, rows, &mut work.columns[block * columns..][..columns]);
+        }
+        let sums = program.biases.len() * program.features;
+        for pass in &program.passes {
+            for block in 0..blocks {
+                match pass.count {
+                    1 => take::<V, 1>(program, pass, work, block),
+                    2 => take::<V, 2>(program, pass, work, block),
+                    3 => take::<V, 3>(program, pass, work, block),
+                    _ => take::<V, 4>(program, pass, work, block),
+                }
+                let sums = &mut work.sums[block * sums..][..sums];
+                for (&sum, tree) in pass.sums.of(&program.sums).iter().zip(&mut work.tree) {
+                    let sum = &mut sums[sum as usize];
+                    *sum = tree.onto(*sum);
+                    *tree = V::splat(V::Number::ZERO);
+                }
+            }
+        }
+        for (block, out) in out.chunks_mut(V::COUNT * width).enumerate() {
+            write::<V>(program, &work.sums[block * sums..][..sums], out);
+        }
+    }
+}
+
+/// Row-major rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rows<'a> {
+    Single(&'a [f32]),
+    Double(&'a [f64]),
+}
+
+impl Rows<'_> {
+    /// So many rows of this width.
+    #[inline(always)]
+    fn slice(self, from: usize, count: usize, width: usize) -> Self {
+        match self {
+            Self::Single(rows) => Self::Single(&rows[from * width..][..count * width]),
+            Self::Double(rows) => Self::Double(&rows[from * width..][..count * width]),
+        }
+    }
+}
+
+/// Rows to columns, rounded and with missing values filled in.
+#[inline(always)]
+fn transpose<V: Lanes>(program: &Program<V::Number>, rows: Rows<'_>, columns: &mut [V]) {
+    let mut lanes = [V::Number::ZERO; MOST_LANES];
+    for (column, vector) in program.columns.iter().zip(columns) {
+        match rows {
+            Rows::Single(rows) => gather(rows, column.feature, program, &mut lanes),
+            Rows::Double(rows) => gather(rows, column.feature, program, &mut lanes),
+        }
+        match &column.source {
+            Source::Number(fill) => lanes.iter_mut().for_each(|lane| *lane = fill.of(*lane)),
+            Source::Answer(..) => lanes.iter_mut().for_each(|lane| *lane = column.of(*lane)),
+        }
+        *vector = V::load(&lanes);
+    }
+}
+
+/// One feature of each row, as the model's library sees it.
+#[inline(always)]
+fn gather<T: Number, R: Number>(rows: &[R], feature: usize, program: &Program<T>, lanes: &mut [T; MOST_LANES]) {
+    for (lane, row) in lanes.iter_mut().zip(rows.chunks_exact(program.features)) {
+        let value = row[feature].to_f64();
+        *lane = if program.rounds { T::from_f64(f64::from(value as f32)) } else { flushed(T::from_f64(value)) };
+    }
+}
+
+/// Sums to rows, with the biases.
+#[inline(always)]
+fn write<V: Lanes>(program: &Program<V::Number>, sums: &[V::Wide], out: &mut [f64]) {
+    let features = program.features;
+    let mut lanes = [0.0; MOST_LANES];
+    let width = program.biases.len() * (features + 1);
+    for (output, bias) in program.biases.iter().enumerate() {
+        let start = output * (features + 1);
+        for feature in 0..features {
+            V::unpack(sums[output * features + feature], &mut lanes);
+            for (row, lane) in out.chunks_exact_mut(width).zip(&lanes) {
+                row[start + feature] = *lane;
+            }
+        }
+        out.chunks_exact_mut(width).for_each(|row| row[start + features] = *bias);
+    }
+}
+
+/// Where a pass works, and what it reads.
+struct Place<'a, V: Lanes, const K: usize> {
+    repeats: &'a [Repeat<V::Number>],
+    columns: &'a [V],
+    points: &'a mut [[V; K]],
+    deltas: &'a mut [V],
+    holds: &'a mut [V],
+    tree: &'a mut [V],
+    at: [V; K],
+}
+
+/// One pass for one block of rows.
+#[inline(always)]
+fn take<V: Lanes, const K: usize>(
+    program: &Program<V::Number>,
+    pass: &Pass<V::Number>,
+    work: &mut Work<V>,
+    block: usize,
+) {
+    let columns = program.columns.len();
+    let (points, _) = work.points.as_chunks_mut::<K>();
+    let mut place = Place {
+        repeats: &program.repeats,
+        columns: &work.columns[block * columns..][..columns],
+        points,
+        deltas: &mut work.deltas,
+        holds: &mut work.holds,
+        tree: &mut work.tree,
+        at: splat(&pass.points),
+    };
+    place.points[0] = splat(&pass.weights);
+    place.holds[0] = V::splat(V::Number::from_f64(1.0));
+    let runs = pass.runs.of(&program.runs);
+    for run in runs {
+        place.down(run, run.nodes.of(&program.nodes));
+    }
+    for run in runs.iter().rev() {
+        place.up(run, run.nodes.of(&program.nodes));
+    }
+}
+
+#[inline(always)]
+fn splat<V: Lanes, const K: usize>(values: &[V::Number; MAX_POINTS]) -> [V; K] {
+    std::array::from_fn(|k| V::splat(values[k]))
+}
+
+impl<V: Lanes, const K: usize> Place<'_, V, K> {
+    #[inline(always)]
+    fn down(&mut self, run: &Run, nodes: &[Split<V::Number>]) {
+        let Kind { leaves, repeats } = run.kind;
+        match (leaves, repeats) {
+            (0, false) => self.hand_down::<true, false>(nodes, run.place),
+            (0, true) => self.hand_down::<true, true>(nodes, run.place),
+            (1, false) => self.hand_down::<false, false>(nodes, run.place),
+            (1, true) => self.hand_down::<false, true>(nodes, run.place),
+            (_, false) => self.turn(nodes, run.place),
+            (_, true) => self.turn_repeated(nodes, run.place),
+        }
+    }
+
+    #[inline(always)]
+    fn up(&mut self, run: &Run, nodes: &[Split<V::Number>]) {
+        let Kind { leaves, repeats } = run.kind;
+        match (leaves, repeats) {
+            (0, false) => self.hand_up::<true, false>(nodes, run.place),
+            (0, true) => self.hand_up::<true, true>(nodes, run.place),
+            (1, false) => self.hand_up::<false, false>(nodes, run.place),
+            (1, true) => self.hand_up::<false, true>(nodes, run.place),
+            _ => {}
+        }
+    }
+
+    /// On the way down at a node with a child that is no leaf.
+    #[inline(always)]
+    fn hand_down<const BOTH: bool, const REPEATS: bool>(&mut self, nodes: &[Split<V::Number>], first: usize) {
+        for (node, place) in nodes.iter().zip(first..) {
+            let mut delta = self.columns[node.column as usize].below(node.threshold, node.yes, node.no);
+            let mut at = self.at;
+            if REPEATS {
+                let repeat = &self.repeats[node.repeat as usize];
+                let hold = self.hold(repeat);
+                self.holds[repeat.place as usize] = hold;
+                delta = delta.mul(hold);
+                at = splat(&repeat.points);
+            }
+            self.deltas[place] = delta;
+            let share = V::splat(node.share);
+            let came = self.points[place];
+            let first: [V; K] = std::array::from_fn(|k| came[k].mul(delta.mul_add(at[k], share)));
+            self.points[node.first as usize] = first;
+            if BOTH {
+                self.points[node.second as usize] = std::array::from_fn(|k| came[k].sub(first[k]));
+            }
+        }
+    }
+
+    /// On the way up at such a node.
+    #[inline(always)]
+    fn hand_up<const BOTH: bool, const REPEATS: bool>(&mut self, nodes: &[Split<V::Number>], first: usize) {
+        for (node, place) in nodes.iter().zip(first..first + nodes.len()).rev() {
+            let delta = self.deltas[place];
+            let came = self.points[place];
+            let first = self.points[node.first as usize];
+            let second = if BOTH { self.points[node.second as usize] } else { [V::splat(node.leaf); K] };
+            let more: [V; K] = std::array::from_fn(|k| first[k].sub(second[k]));
+            let share = V::splat(node.share);
+            let mut at = self.at;
+            let mut products: [V; K] = more;
+            if REPEATS {
+                let repeat = &self.repeats[node.repeat as usize];
+                at = splat(&repeat.points);
+                products = std::array::from_fn(|k| more[k].mul(V::splat(repeat.weights[k])));
+            }
+            let mut sum = came[0].mul(products[0]);
+            for k in 1..K {
+                sum = came[k].mul_add(products[k], sum);
+            }
+            let phi = &mut self.tree[node.feature as usize];
+            *phi = delta.mul_add(sum, *phi);
+            self.points[place] = std::array::from_fn(|k| delta.mul_add(at[k], share).mul_add(more[k], second[k]));
+        }
+    }
+
+    /// Down and up again at a node of two leaves.
+    #[inline(always)]
+    fn turn(&mut self, nodes: &[Split<V::Number>], first: usize) {
+        for (node, place) in nodes.iter().zip(first..) {
+            let delta = self.columns[node.column as usize].below(node.threshold, node.yes, node.no);
+            let came = self.points[place];
+            let mut sum = came[0];
+            for came in &came[1..] {
+                sum = sum.add(*came);
+            }
+            let phi = &mut self.tree[node.feature as usize];
+            *phi = delta.mul_add(sum, *phi);
+            let base = V::splat(node.share);
+            self.points[place] = std::array::from_fn(|k| delta.mul_add(self.at[k], base));
+        }
+    }
+
+    /// The same where the feature is on the path already.
+    #[inline(always)]
+    fn turn_repeated(&mut self, nodes: &[Split<V::Number>], first: usize) {
+        for (node, place) in nodes.iter().zip(first..) {
+            let repeat = &self.repeats[node.repeat as usize];
+            let delta =
+                self.columns[node.column as usize].below(node.threshold, node.yes, node.no).mul(self.hold(repeat));
+            let came = self.points[place];
+            let mut sum = came[0].mul(V::splat(repeat.weights[0]));
+            for k in 1..K {
+                sum = came[k].mul_add(V::splat(repeat.weights[k]), sum);
+            }
+            let phi = &mut self.tree[node.feature as usize];
+            *phi = delta.mul_add(sum, *phi);
+            let base = V::splat(node.share);
+            self.points[place] = std::array::from_fn(|k| delta.mul_add(V::splat(repeat.points[k]), base));
+        }
+    }
+
+    /// Whether rows come to a node by all conditions on its feature above: what came
+    /// to the nearest node above, of which `h [goes left] = δ + z h` went left and
+    /// `h [goes right] = (1 - z) h - δ` right.
+    #[inline(always)]
+    fn hold(&self, repeat: &Repeat<V::Number>) -> V {
+        let share = V::splat(repeat.offset).mul(self.holds[repeat.came as usize]);
+        V::splat(repeat.side).mul_add(self.deltas[repeat.above as usize], share)
+    }
+}

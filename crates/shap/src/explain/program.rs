@@ -1,0 +1,142 @@
+//! The form that explaining works on: a tree cut into runs of nodes of one kind,
+//! in an order in which each finds what it needs, with everything that does not
+//! depend on the row worked out.
+//!
+//! Not here: how it is made (`compile`), what the columns hold (`columns`), and
+//! what is done at each node (`kernel`).
+
+use super::columns::Column;
+
+/// At most so many points are taken at once: their vectors and those of a node stay
+/// in registers. A tree that needs more is passed several times, with other points.
+pub(super) const MAX_POINTS: usize = 4;
+
+/// All trees of an ensemble.
+#[derive(Debug, Clone)]
+pub(super) struct Program<T> {
+    /// How many numbers a row has.
+    pub(super) features: usize,
+    /// What a row of no known feature gets, one an output.
+    pub(super) biases: Vec<f64>,
+    /// Rows are rounded to `f32` before anything else.
+    pub(super) rounds: bool,
+    /// What is made of the features of each row.
+    pub(super) columns: Vec<Column>,
+    /// Trees, or parts of their integrals, in the order of outputs.
+    pub(super) passes: Vec<Pass<T>>,
+    /// Slices of `nodes`.
+    pub(super) runs: Vec<Run>,
+    /// Nodes of all passes.
+    pub(super) nodes: Vec<Split<T>>,
+    /// What nodes need besides whose feature is on their path already.
+    pub(super) repeats: Vec<Repeat<T>>,
+    /// For each pass the sums that its features add to: `output * features + feature`.
+    pub(super) sums: Vec<u32>,
+    /// The most places that a pass needs.
+    pub(super) most: Places,
+}
+
+/// How many vectors of each sort a pass works in.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Places {
+    /// Inner nodes.
+    pub(super) nodes: usize,
+    /// Nodes that repeat a feature, and one for those that do not.
+    pub(super) holds: usize,
+    /// Different features.
+    pub(super) features: usize,
+}
+
+/// One tree, for up to [`MAX_POINTS`] of its points.
+#[derive(Debug, Clone)]
+pub(super) struct Pass<T> {
+    /// How many points.
+    pub(super) count: usize,
+    /// Where the integrand is taken.
+    pub(super) points: [T; MAX_POINTS],
+    /// What each value counts.
+    pub(super) weights: [T; MAX_POINTS],
+    /// Its runs.
+    pub(super) runs: Span,
+    /// Its part of [`Program::sums`].
+    pub(super) sums: Span,
+}
+
+/// From where to where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: usize,
+    pub(super) to: usize,
+}
+
+impl Span {
+    pub(super) fn of<U>(self, all: &[U]) -> &[U] {
+        &all[self.from..self.to]
+    }
+}
+
+/// Nodes of one kind that follow each other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    pub(super) kind: Kind,
+    pub(super) nodes: Span,
+    /// Place of the first; the others follow.
+    pub(super) place: usize,
+}
+
+/// What tells nodes apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// How many of its children are leaves: 0, 1 or 2.
+    pub(super) leaves: u8,
+    /// The node's feature is on its path already.
+    pub(super) repeats: bool,
+}
+
+/// A node. Its children are called first and second, because where one is a leaf it
+/// is the second, whether left or right. With z the share of training data that went to
+/// the first child, and D what the first is worth more than the second:
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Split<T> {
+    /// Left below it.
+    pub(super) threshold: T,
+    /// `[goes to the first child] - z` of a row that goes left; with two leaves times D.
+    pub(super) yes: T,
+    /// The same of a row that goes right.
+    pub(super) no: T,
+    /// `z`; with two leaves what the node is worth when its feature is not known.
+    pub(super) share: T,
+    /// Worth of the second child, if a leaf.
+    pub(super) leaf: T,
+    /// The column compared.
+    pub(super) column: u32,
+    /// Place of its feature among those of the pass.
+    pub(super) feature: u32,
+    /// Place of the first child, if no leaf.
+    pub(super) first: u32,
+    /// Place of the second child, if no leaf.
+    pub(super) second: u32,
+    /// Index into [`Program::repeats`].
+    pub(super) repeat: u32,
+}
+
+/// What a node needs besides whose feature is on its path already. With b the share
+/// of training data that holds all conditions on the feature above, F = t + (1 - t) b.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Repeat<T> {
+    /// Place of the nearest node above that asks for the feature.
+    pub(super) above: u32,
+    /// Whether the row came to that node by the feature: place among the holds; 0
+    /// where it is the first.
+    pub(super) came: u32,
+    /// Place of whether the row comes to this one.
+    pub(super) place: u32,
+    /// 1 below the first, -1 below the second child of the node above.
+    pub(super) side: T,
+    /// That child's share.
+    pub(super) offset: T,
+    /// `t / F` at each point.
+    pub(super) points: [T; MAX_POINTS],
+    /// `b / F²` at each point.
+    pub(super) weights: [T; MAX_POINTS],
+}
