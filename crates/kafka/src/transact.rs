@@ -6,6 +6,13 @@
 //! no answer comes at all the seat is given up: who joins again finds in the
 //! committed offsets which way it went, and its first transaction settles this one.
 //!
+//! Until clients speak the second version of the transaction protocol (KIP-890), a
+//! broker cannot tell to which transaction of a producer the request belongs that ends
+//! one: where an answer was lost and the request sent again, the first copy may arrive
+//! late and end half of the transaction that came next. So a producer serves no further
+//! transaction once one failed or one of its connections broke: the next begins with a
+//! new producer, whose epoch turns late requests away.
+//!
 //! Not here: who the member is, and what a lost seat means for what it read.
 
 use std::{
@@ -16,6 +23,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
+    config::RDKafkaLogLevel,
     consumer::ConsumerGroupMetadata,
     error::{KafkaError, RDKafkaErrorCode as Code},
     producer::Producer as _,
@@ -42,6 +50,8 @@ pub(crate) struct Transactor {
     id: String,
     placing: Placing,
     writer: Option<Writer>,
+    /// The last step is known to have ended.
+    is_settled: bool,
     /// Partitions that the group has committed before, here.
     committed: HashSet<TopicPartition>,
 }
@@ -51,7 +61,8 @@ impl Transactor {
     /// what another producer left open under it is aborted, and that one is fenced.
     pub(crate) fn open(client: Arc<Client>, transactional_id: &str) -> Result<Self> {
         let id = client.outer(transactional_id);
-        let mut transactor = Self { client, id, placing: Placing::default(), writer: None, committed: HashSet::new() };
+        let (placing, committed) = (Placing::default(), HashSet::new());
+        let mut transactor = Self { client, id, placing, writer: None, is_settled: true, committed };
         transactor.writer = Some(transactor.start()?);
         Ok(transactor)
     }
@@ -71,19 +82,21 @@ impl Transactor {
             Some(writer) => writer,
             None => self.start()?,
         };
+        self.is_settled = false;
         let step = Step { client: &self.client, writer: &writer, group, begin };
         step.begin(&self.id)?;
         let placements = match step.write(&records, &places, &list, seat) {
             Ok(placements) => placements,
             Err(error) => {
-                if step.abort() {
-                    self.writer = Some(writer);
-                }
+                self.is_settled = step.abort();
                 return Err(error);
             }
         };
         step.commit()?;
-        self.writer = Some(writer);
+        self.is_settled = true;
+        if !writer.has_broken() {
+            self.writer = Some(writer);
+        }
         self.show(group, offsets);
         Ok(placements)
     }
@@ -107,7 +120,7 @@ impl Transactor {
 
     /// Whether the last step is known to have ended: a failed one wrote nothing then.
     pub(crate) fn is_settled(&self) -> bool {
-        self.writer.is_some()
+        self.is_settled
     }
 
     fn start(&self) -> Result<Writer> {
@@ -187,7 +200,7 @@ impl Step<'_> {
         self.client.failed(failure, fatal, records, self.begin)
     }
 
-    /// Aborts; whether the producer can go on.
+    /// Aborts; whether that is known to have happened.
     fn abort(&self) -> bool {
         let aborted = self.writer.native().abort_transaction(self.client.timeout());
         if let Err(error) = &aborted {
@@ -258,5 +271,7 @@ fn config(client: &Client, id: &str) -> ClientConfig {
     native.set("retry.backoff.ms", RETRY_BACKOFF_MS);
     // A batch is complete when it comes: nothing is gained by waiting for company.
     native.set("linger.ms", "0");
+    // Connections that end are told of as news, not as errors.
+    native.set_log_level(RDKafkaLogLevel::Info);
     overridden(client, native)
 }

@@ -13,7 +13,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Condvar, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -61,7 +64,13 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts a producer; nothing is asked of the cluster yet.
     pub(crate) fn start(config: &ClientConfig, book: &Arc<Book>, kind: &'static str) -> Result<Self, KafkaError> {
-        let deliveries = Deliveries { book: Arc::clone(book), kind, calls: Mutex::default(), arrived: Condvar::new() };
+        let deliveries = Deliveries {
+            book: Arc::clone(book),
+            kind,
+            calls: Mutex::default(),
+            arrived: Condvar::new(),
+            has_broken: AtomicBool::new(false),
+        };
         Ok(Self { native: config.create_with_context(deliveries)?, retired: RwLock::new(false) })
     }
 
@@ -105,6 +114,14 @@ impl Writer {
     /// Whether another call must begin with a fresh producer.
     pub(crate) fn is_retired(&self) -> bool {
         *self.retired.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a connection of it ended, other than by idleness, or failed to begin.
+    /// Told only where the config lets librdkafka say `Info`.
+    pub(crate) fn has_broken(&self) -> bool {
+        // What was told is handled here, if the producer's own thread has not yet.
+        self.native.poll(Duration::ZERO);
+        self.deliveries().has_broken.load(Relaxed)
     }
 
     /// Throws away what is queued and takes nothing more.
@@ -202,6 +219,7 @@ pub(crate) struct Deliveries {
     kind: &'static str,
     calls: Mutex<Calls>,
     arrived: Condvar,
+    has_broken: AtomicBool,
 }
 
 #[derive(Default)]
@@ -289,6 +307,10 @@ fn failure(index: usize, code: Code) -> Failure {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // librdkafka's word for a connection that ended.
+        if facility == "FAIL" {
+            self.has_broken.store(true, Relaxed);
+        }
         self.book.note_log(level, facility, line);
     }
 
