@@ -86,11 +86,12 @@ fn numbers_that_are_none_are_refused_with_their_node() {
     model[at + 1..at + 5].copy_from_slice(&f32::NAN.to_be_bytes());
     assert_refused(&model, "tree 0, node 0: its threshold is NaN");
     let json = xgboost().to_string().replace("[0.5,-1.0,", "[NaN,-1.0,");
-    assert_refused(json.as_bytes(), "learner.gradient_booster.model.trees[0].split_conditions[0]");
+    assert_refused(json.as_bytes(), "tree 0, node 0: its threshold is NaN");
+    assert_tree_refused("split_conditions", json!([null, -1, 0, 2, 3]), "trees[0].split_conditions[0]");
     assert_tree_refused("sum_hessian", json!([10, -4, 6, 1, 5]), "tree 0, node 1: -4 is no weight");
     let infinite = xgboost_with(&format!("{TREE}/split_conditions"), json!([0.5, 1e39, 0, 2, 3]));
-    assert_refused(&ubjson(&infinite), "tree 0, node 1: its value is inf");
-    assert_refused(infinite.to_string().as_bytes(), "trees[0].split_conditions[1]: number out of range");
+    assert_xgboost_refused(&infinite, "tree 0, node 1: its value is inf");
+    assert_tree_refused("split_conditions", json!([0.5, "-Infinity", 0, 2, 3]), "node 1: its value is -inf");
     assert_lightgbm_refused("threshold=0.5", "threshold=nan", "tree 0, node 0: its threshold is NaN");
     assert_lightgbm_refused("leaf_value=-1 2", "leaf_value=-1 inf", "tree 0, leaf 1: its value is inf");
     assert_lightgbm_refused("leaf_count=4", "leaf_count=nan", "tree 0, leaf 0: NaN is no weight");

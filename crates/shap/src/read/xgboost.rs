@@ -10,7 +10,7 @@
 mod file;
 mod objective;
 
-use file::{File, Model, RawTree};
+use file::{File, Float, Model, RawTree};
 use serde::Deserialize;
 
 use super::{MAX_FEATURES, MAX_OUTPUTS, ModelError, Trees, bounded, build, made_up_names, ubjson};
@@ -20,7 +20,8 @@ use crate::{Ensemble, Missing, Node, NodeKind, Origin, OutputTree, Precision, Ru
 const CATEGORIES_END: f32 = 16_777_216.0;
 
 pub(super) fn read_json(bytes: &[u8], trees: Trees) -> Result<Ensemble, ModelError> {
-    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let bytes = file::quoted(bytes);
+    let mut text = serde_json::Deserializer::from_slice(&bytes);
     let file = with_path(&mut text)?;
     text.end().map_err(|error| ModelError::broken("after the model", error.to_string()))?;
     ensemble(file, trees)
@@ -77,7 +78,7 @@ fn ensemble(file: File, trees: Trees) -> Result<Ensemble, ModelError> {
             let reason = format!("it is of output {}, and there are {outputs}", tree_info[nth]);
             return Err(ModelError::broken(format!("tree {nth}"), reason));
         }
-        let weight = weights.as_ref().map_or(1.0, |weights| weights[nth]);
+        let weight = weights.as_ref().map_or(1.0, |weights| weights[nth].0);
         Ok(OutputTree { output, tree: tree(nth, raw, columns, weight)? })
     };
     // Trees that are left out are looked at as well: a broken file is not used in part.
@@ -99,7 +100,7 @@ fn ensemble(file: File, trees: Trees) -> Result<Ensemble, ModelError> {
 }
 
 /// The trees, and under DART the weight of each.
-fn booster(booster: file::Booster) -> Result<(Model, Option<Vec<f32>>), ModelError> {
+fn booster(booster: file::Booster) -> Result<(Model, Option<Vec<Float>>), ModelError> {
     let lacks = |field: &str| ModelError::broken("gradient_booster", format!("it has no `{field}`"));
     match booster.name.as_str() {
         "gbtree" => Ok((booster.model.ok_or_else(|| lacks("model"))?, None)),
@@ -134,8 +135,8 @@ fn tree(nth: usize, raw: &RawTree, columns: usize, weight: f32) -> Result<Tree, 
         .map(|node| if splits_by_category(node) { categories.take(node).map(Some) } else { Ok(None) })
         .collect::<Result<_, _>>()?;
     let node = |node: usize| {
-        let cover = f64::from(raw.sum_hessian[node]);
-        let condition = raw.split_conditions[node];
+        let cover = f64::from(raw.sum_hessian[node].0);
+        let condition = raw.split_conditions[node].0;
         let children = [raw.left_children[node], raw.right_children[node]];
         if children[0] == -1 {
             // Two numbers of 24 bits have a product of 48: nothing is lost.

@@ -3,7 +3,7 @@
 //!
 //! Not here: what they mean.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, de};
 
@@ -45,7 +45,7 @@ pub(super) struct Booster {
     pub(super) model: Option<Model>,
     /// The trees, under DART.
     pub(super) gbtree: Option<Inner>,
-    pub(super) weight_drop: Option<Vec<f32>>,
+    pub(super) weight_drop: Option<Vec<Float>>,
 }
 
 #[derive(Deserialize)]
@@ -75,8 +75,8 @@ pub(super) struct RawTree {
     pub(super) left_children: Vec<i64>,
     pub(super) right_children: Vec<i64>,
     pub(super) split_indices: Vec<i64>,
-    pub(super) split_conditions: Vec<f32>,
-    pub(super) sum_hessian: Vec<f32>,
+    pub(super) split_conditions: Vec<Float>,
+    pub(super) sum_hessian: Vec<Float>,
     pub(super) default_left: Vec<Flag>,
     pub(super) tree_param: TreeParam,
     /// 1 where a split is by category. This and the next four since 1.3.
@@ -91,7 +91,7 @@ pub(super) struct RawTree {
     #[serde(default)]
     pub(super) categories_sizes: Vec<i64>,
     /// Of vector leaves, since 3.1.
-    pub(super) leaf_weights: Option<Vec<f32>>,
+    pub(super) leaf_weights: Option<Vec<Float>>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +99,91 @@ pub(super) struct TreeParam {
     pub(super) num_nodes: String,
     pub(super) num_deleted: String,
     pub(super) size_leaf_vector: Option<String>,
+}
+
+/// A number, or the word for one that JSON has no number for.
+#[derive(Clone, Copy)]
+pub(super) struct Float(pub(super) f32);
+
+impl<'de> Deserialize<'de> for Float {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FloatVisitor)
+    }
+}
+
+struct FloatVisitor;
+
+impl de::Visitor<'_> for FloatVisitor {
+    type Value = Float;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a number")
+    }
+
+    fn visit_f32<E>(self, value: f32) -> Result<Float, E> {
+        Ok(Float(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Float, E> {
+        Ok(Float(value as f32))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Float, E> {
+        Ok(Float(value as f32))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Float, E> {
+        Ok(Float(value as f32))
+    }
+
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<Float, E> {
+        match word {
+            "NaN" => Ok(Float(f32::NAN)),
+            "Infinity" => Ok(Float(f32::INFINITY)),
+            "-Infinity" => Ok(Float(f32::NEG_INFINITY)),
+            _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+        }
+    }
+}
+
+/// The words of XGBoost's that JSON has not (`NaN`, `Infinity`, `-Infinity`), put in
+/// quotes; the text itself where it holds none.
+pub(super) fn quoted(text: &[u8]) -> Cow<'_, [u8]> {
+    let mut quoted: Vec<u8> = Vec::new();
+    let (mut done, mut at) = (0, 0);
+    while let Some(&byte) = text.get(at) {
+        at += match byte {
+            b'"' => text_len(&text[at..]),
+            b'N' | b'I' | b'-' => {
+                let word =
+                    ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| text[at..].starts_with(word.as_bytes()));
+                if let Some(word) = word {
+                    quoted.extend([&text[done..at], b"\"", word.as_bytes(), b"\""].concat());
+                    done = at + word.len();
+                }
+                word.map_or(1, str::len)
+            }
+            _ => 1,
+        };
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    quoted.extend(&text[done..]);
+    Cow::Owned(quoted)
+}
+
+/// The length of a text in quotes, with them.
+fn text_len(text: &[u8]) -> usize {
+    let mut at = 1;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => return at + 1,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    text.len()
 }
 
 /// `true` and `false` before 1.6, then 1 and 0.

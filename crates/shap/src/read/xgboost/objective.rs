@@ -42,7 +42,7 @@ fn margin(link: &Link, score: &str) -> Result<f64, ModelError> {
 
 fn link(objective: &str) -> Result<Link, ModelError> {
     match objective {
-        "binary:logistic" | "reg:logistic" | "binary:logitraw" => Ok(Link::Logit),
+        "binary:logistic" | "reg:logistic" => Ok(Link::Logit),
         "count:poisson" | "reg:gamma" | "reg:tweedie" | "survival:cox" | "survival:aft" => Ok(Link::Log),
         "reg:squarederror"
         | "reg:linear"
@@ -51,6 +51,7 @@ fn link(objective: &str) -> Result<Link, ModelError> {
         | "reg:absoluteerror"
         | "reg:quantileerror"
         | "reg:expectileerror"
+        | "binary:logitraw"
         | "binary:hinge"
         | "multi:softmax"
         | "multi:softprob"
