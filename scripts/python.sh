@@ -16,7 +16,8 @@ venv=$cache/python
 packages="xgboost lightgbm numpy scipy narwhals"
 
 newest_python() { # newer ones get newer libraries
-    for python in ${TAPEDECK_PYTHON:-python3.14 python3.13 python3.12 python3}; do
+    kept=$(ls -d "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python3 2>/dev/null | sort -rV)
+    for python in ${TAPEDECK_PYTHON:-python3.14 python3.13 python3.12 $kept python3}; do
         if "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then echo "$python"; return; fi
     done
 }

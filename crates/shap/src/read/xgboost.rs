@@ -103,7 +103,11 @@ fn ensemble(file: File, trees: Trees) -> Result<Ensemble, ModelError> {
 fn booster(booster: file::Booster) -> Result<(Model, Option<Vec<Float>>), ModelError> {
     let lacks = |field: &str| ModelError::broken("gradient_booster", format!("it has no `{field}`"));
     match booster.name.as_str() {
-        "gbtree" => Ok((booster.model.ok_or_else(|| lacks("model"))?, None)),
+        "gbtree" => {
+            let mut model = booster.model.ok_or_else(|| lacks("model"))?;
+            let weights = model.weight_drop.take().filter(|weights| !weights.is_empty());
+            Ok((model, weights))
+        }
         "dart" => {
             let inner = booster.gbtree.ok_or_else(|| lacks("gbtree"))?;
             Ok((inner.model, Some(booster.weight_drop.ok_or_else(|| lacks("weight_drop"))?)))

@@ -43,8 +43,9 @@ pub(super) struct Objective {
 pub(super) struct Booster {
     pub(super) name: String,
     pub(super) model: Option<Model>,
-    /// The trees, under DART.
+    /// The trees, under DART in files of 3.2 and before.
     pub(super) gbtree: Option<Inner>,
+    /// DART's, in files of 3.2 and before.
     pub(super) weight_drop: Option<Vec<Float>>,
 }
 
@@ -60,6 +61,8 @@ pub(super) struct Model {
     pub(super) trees: Option<Vec<RawTree>>,
     /// The output of each tree.
     pub(super) tree_info: Option<Vec<i64>>,
+    /// What the leaves of each tree are multiplied by, in newer files (3.4): empty without dropout.
+    pub(super) weight_drop: Option<Vec<Float>>,
     /// The first tree of each iteration, and the end. Since 2.0.
     pub(super) iteration_indptr: Option<Vec<i64>>,
 }
