@@ -19,7 +19,9 @@ use rdkafka::{
 use tapedeck_log::{LogError, Result, TopicPartition};
 
 use crate::{
-    KafkaConfig, diagnose,
+    KafkaConfig,
+    asker::Asker,
+    diagnose,
     error::{code_error, code_of, log_error},
     names::Names,
     native::{self, Refusal},
@@ -53,6 +55,7 @@ type Heard = (Option<u32>, Instant);
 pub(crate) struct Client {
     pub(crate) config: KafkaConfig,
     pub(crate) book: Arc<Book>,
+    pub(crate) asker: Asker,
     names: Names,
     handle: ThreadedProducer<Watcher>,
     known: Mutex<HashMap<Arc<str>, Heard>>,
@@ -71,7 +74,8 @@ impl Client {
             .create_with_context(Watcher::new(&book, "control"))
             .map_err(|error| log_error(&error, "start librdkafka"))?;
         let names = Names::new(&config.prefix);
-        let client = Self { config: config.clone(), book, names, handle, known: Mutex::default() };
+        let (asker, known) = (Asker::default(), Mutex::default());
+        let client = Self { config: config.clone(), book, asker, names, handle, known };
         client.await_cluster()?;
         Ok(Arc::new(client))
     }
@@ -313,7 +317,7 @@ impl Client {
 }
 
 /// Whether a code says that no broker could be spoken to.
-fn is_away(code: Code) -> bool {
+pub(crate) fn is_away(code: Code) -> bool {
     matches!(
         code,
         Code::BrokerTransportFailure

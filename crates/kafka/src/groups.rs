@@ -11,13 +11,15 @@ use rdkafka::{Offset, error::RDKafkaErrorCode as Code};
 use tapedeck_log::{GroupInfo, GroupOffset, LogError, Result, TopicPartition};
 
 use crate::{
-    client::{Client, unsigned},
+    client::{Client, is_away, unsigned},
     error::refused,
-    native::{self, Found},
+    native::{self, Found, has_code},
 };
 
 /// Between looks at offsets of a transaction that is ending, which takes a few ms.
 const SETTLE_TICK: Duration = Duration::from_millis(5);
+/// Between questions to coordinators that are gone: another takes over within seconds.
+const AWAY_TICK: Duration = Duration::from_millis(100);
 
 /// A group's committed offsets, in order. Those of a transaction that was committed
 /// a moment ago are waited for.
@@ -42,16 +44,23 @@ pub(crate) fn committed(client: &Client, group: &str) -> Result<Vec<GroupOffset>
 /// The same; none while a transaction is ending.
 fn committed_now(client: &Client, group: &str, begin: Instant) -> Result<Option<Vec<GroupOffset>>> {
     let doing = format!("read the committed offsets of group `{group}`");
-    let found = match native::group_offsets(client.native(), &client.outer(group), client.timeout()) {
+    let outer = client.outer(group);
+    let asked = client.asker.ask(client, &outer, |native| native::group_offsets(native, &outer, patience(client)));
+    let found = match asked {
         // Never seen; Kafka before 2.6 says so with an error.
         Err(refusal) if refusal.code == Code::GroupIdNotFound => Vec::new(),
         Err(refusal) if is_settling(refusal.code) => return Ok(None),
+        // The next question goes to whoever is the coordinator then.
+        Err(refusal) if is_away(refusal.code) && begin.elapsed() < client.timeout() => {
+            std::thread::sleep(AWAY_TICK);
+            return Ok(None);
+        }
         Err(refusal) if refusal.code == Code::GroupAuthorizationFailed => {
             return Err(refused(refusal.code, "", &doing, &format!("Describe on group `{group}`")));
         }
         other => other.map_err(|refusal| client.refused(&refusal, begin, &doing))?,
     };
-    if found.iter().any(|(_, _, offset)| matches!(offset, Err(code) if is_settling(*code))) {
+    if found.iter().any(|found| has_code(found, is_settling)) {
         return Ok(None);
     }
     let mut offsets = Vec::with_capacity(found.len());
@@ -113,14 +122,18 @@ pub(crate) fn reset(client: &Client, group: &str, offsets: &[GroupOffset]) -> Re
         wanted.push((name.as_str(), client.must_exist(&offset.partition)?, Offset::Offset(next)));
     }
     let answer = loop {
-        match native::alter_group_offsets(client.native(), &outer, &wanted, client.timeout()) {
-            Err(refusal) if is_settling(refusal.code) && begin.elapsed() < client.timeout() => {}
-            Ok(found)
-                if found.iter().any(|(_, _, answer)| matches!(answer, Err(code) if is_settling(*code)))
-                    && begin.elapsed() < client.timeout() => {}
-            answer => break answer,
+        let asked = client
+            .asker
+            .ask(client, &outer, |native| native::alter_group_offsets(native, &outer, &wanted, patience(client)));
+        let is_late = begin.elapsed() >= client.timeout();
+        match &asked {
+            Err(refusal) if is_away(refusal.code) && !is_late => std::thread::sleep(AWAY_TICK),
+            Err(refusal) if is_settling(refusal.code) && !is_late => std::thread::sleep(SETTLE_TICK),
+            Ok(found) if found.iter().any(|found| has_code(found, is_settling)) && !is_late => {
+                std::thread::sleep(SETTLE_TICK);
+            }
+            _ => break asked,
         }
-        std::thread::sleep(SETTLE_TICK);
     };
     let answers: Vec<Found> = answer.map_err(|refusal| match refusal.code {
         code if is_taken(code) => has_members(group, 1),
@@ -138,6 +151,12 @@ pub(crate) fn reset(client: &Client, group: &str, offsets: &[GroupOffset]) -> Re
         }
     }
     Ok(())
+}
+
+/// How long one coordinator is asked: where it is gone, there is as long again to ask
+/// who is in its place.
+fn patience(client: &Client) -> Duration {
+    client.timeout() / 2
 }
 
 /// What a broker answers while a transaction ends, or while it takes a group over.

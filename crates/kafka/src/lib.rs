@@ -13,6 +13,7 @@ use tapedeck_log::{
 
 mod acls;
 mod admin;
+mod asker;
 mod client;
 pub mod config;
 mod consumer;

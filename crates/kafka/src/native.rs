@@ -64,6 +64,11 @@ impl From<std::ffi::NulError> for Refusal {
 /// A topic's name, a partition and an offset that was found, or why not.
 pub(crate) type Found = (String, i32, Result<i64, Code>);
 
+/// Whether a partition was refused with such a code.
+pub(crate) fn has_code(found: &Found, is_such: fn(Code) -> bool) -> bool {
+    found.2.as_ref().is_err_and(|code| is_such(*code))
+}
+
 /// The offsets that a list asks for (`Beginning`, `End`, or a time in ms given as
 /// `Offset`), all partitions at once. −1 where no record is as young as a time.
 /// With `committed`, the end is that of what is committed.

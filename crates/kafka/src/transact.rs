@@ -44,6 +44,13 @@ use crate::{
 /// 100 ms would be most of a transaction's time.
 const RETRY_BACKOFF_MS: &str = "5";
 
+/// After so long without a word a connection is closed. This is what bounds sending
+/// offsets into a transaction: librdkafka up to 2.14 takes no notice of that call's
+/// time, and where the group's coordinator is gone for good it goes on only when some
+/// connection changes (confluentinc/librdkafka#5456 and #5511). While that call waits
+/// nothing else is said, so that each connection does.
+const IDLE_MS: &str = "4000";
+
 /// Writes transactions under one transactional id.
 pub(crate) struct Transactor {
     client: Arc<Client>,
@@ -269,6 +276,7 @@ fn config(client: &Client, id: &str) -> ClientConfig {
     native.set("socket.timeout.ms", request_ms.to_string());
     native.set("message.timeout.ms", config.transaction_timeout_ms.to_string());
     native.set("retry.backoff.ms", RETRY_BACKOFF_MS);
+    native.set("connections.max.idle.ms", IDLE_MS);
     // A batch is complete when it comes: nothing is gained by waiting for company.
     native.set("linger.ms", "0");
     // Connections that end are told of as news, not as errors.

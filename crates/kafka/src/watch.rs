@@ -13,6 +13,7 @@ use std::{
 use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode as Code},
     message::DeliveryResult,
     producer::ProducerContext,
@@ -111,6 +112,8 @@ impl ClientContext for Watcher {
         self.book.note_statistics(self.client, json);
     }
 }
+
+impl ConsumerContext for Watcher {}
 
 impl ProducerContext for Watcher {
     type DeliveryOpaque = ();
