@@ -18,7 +18,7 @@ use std::{
 
 use common::golden::numbers;
 use serde_json::Value;
-use tapedeck_shap::{Ensemble, Precision, Trees, reference};
+use tapedeck_shap::{Ensemble, Explainer, Precision, Scratch, Trees, reference};
 
 /// XGBoost sums in `f32`; LightGBM in `f64`.
 fn tolerance(precision: Precision) -> f64 {
@@ -66,14 +66,34 @@ fn compare(folder: &Path, model: &Value) -> Result<(), String> {
     near(&margins(&all, &rows), &array("everything"), ensemble.outputs(), tolerance)
         .map_err(|what| says(format!("margins of all trees, {what}")))?;
     let contributions = array("contributions");
-    let ours = slowly(&ensemble, &rows);
-    near(&ours, &contributions[..ours.len()], ensemble.features.len() + 1, tolerance)
-        .map_err(|what| says(format!("contributions, {what}")))
+    for (how, ours, tolerance) in explained(&ensemble, &rows) {
+        near(&ours, &contributions[..ours.len()], ensemble.features.len() + 1, tolerance)
+            .map_err(|what| says(format!("contributions {how}, {what}")))?;
+    }
+    Ok(())
+}
+
+/// The contributions in each way there is, and how near to the library's each is.
+fn explained(ensemble: &Ensemble, rows: &[f64]) -> Vec<(&'static str, Vec<f64>, f64)> {
+    let (fast, double) = (Explainer::new(ensemble).unwrap(), Explainer::double(ensemble).unwrap());
+    let mut scratch = Scratch::new();
+    let out = || vec![0.0; rows.len() / ensemble.features.len() * fast.contributions()];
+    let exact = tolerance(ensemble.precision);
+    let mut ways =
+        vec![("leaf by leaf", slowly(ensemble, rows), exact), ("fast", out(), exact), ("in f64", out(), exact)];
+    fast.explain_f64(rows, &mut scratch, &mut ways[1].1).unwrap();
+    double.explain_f64(rows, &mut scratch, &mut ways[2].1).unwrap();
+    let narrow: Vec<f32> = rows.iter().map(|value| *value as f32).collect();
+    if narrow.iter().zip(rows).all(|(narrow, wide)| f64::from(*narrow).total_cmp(wide).is_eq()) {
+        ways.push(("of f32 rows", out(), tolerance(Precision::Single)));
+        fast.explain(&narrow, &mut scratch, &mut ways[3].1).unwrap();
+    }
+    ways
 }
 
 /// A few of the rows: it takes its time.
 fn slowly(ensemble: &Ensemble, rows: &[f64]) -> Vec<f64> {
-    rows.chunks(ensemble.features.len()).take(6).flat_map(|row| reference::by_leaves(ensemble, row)).collect()
+    rows.chunks(ensemble.features.len()).take(4).flat_map(|row| reference::by_leaves(ensemble, row)).collect()
 }
 
 fn margins(ensemble: &Ensemble, rows: &[f64]) -> Vec<f64> {
