@@ -14,10 +14,7 @@ use std::{
 };
 
 use tapedeck_flow::topics;
-use tapedeck_log::{
-    EmbeddedConfig, EmbeddedLog, GroupInfo, GroupOffset, Log, LogError, Member, Placement, Reader, Record, Result,
-    TopicConfig, TopicInfo, TopicPartition,
-};
+use tapedeck_log::{EmbeddedConfig, EmbeddedLog, Log, LogAround, LogError, Placement, Record, Result};
 
 /// How a log does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +83,13 @@ impl Weather {
     }
 }
 
-impl Log for Weather {
+impl LogAround for Weather {
+    fn under(&self) -> &dyn Log {
+        &*self.log
+    }
+
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
-        self.append_kept(&records)
+        LogAround::append_kept(self, &records)
     }
 
     fn append_kept(&self, records: &[Record]) -> Result<Vec<Placement>> {
@@ -104,45 +105,5 @@ impl Log for Weather {
             }
         }
         self.log.append_kept(records)
-    }
-
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.log.create_topics(topics)
-    }
-
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.log.topics()
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.log.max_record_bytes()
-    }
-
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
-
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.log.offset_at(partition, timestamp_ms)
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.log.reader()
-    }
-
-    fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
-        self.log.join(group, member, topics)
-    }
-
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.log.committed(group)
-    }
-
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.log.groups()
-    }
-
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.log.reset_offsets(group, offsets)
     }
 }

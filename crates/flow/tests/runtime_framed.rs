@@ -19,10 +19,7 @@ use std::{
 use bytes::Bytes;
 use common::{Counter, Running, Tape, alert, values};
 use tapedeck_flow::{Phase, dead_letter::ErrorClass, runtime::Setup};
-use tapedeck_log::{
-    GroupInfo, GroupOffset, Log, Member, Placement, Reader, Record, Result, TopicConfig, TopicInfo, TopicPartition,
-    Unframe, UnframeError,
-};
+use tapedeck_log::{Log, LogAround, Record, Unframe, UnframeError};
 
 /// A log that opens what stands behind byte 0 when it is told to.
 struct Opening {
@@ -51,42 +48,13 @@ impl Unframe for Opening {
     }
 }
 
-impl Log for Opening {
+impl LogAround for Opening {
+    fn under(&self) -> &dyn Log {
+        &*self.log
+    }
+
     fn unframe(&self) -> Option<&dyn Unframe> {
         Some(self)
-    }
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.log.create_topics(topics)
-    }
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.log.topics()
-    }
-    fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
-        self.log.append(records)
-    }
-    fn max_record_bytes(&self) -> usize {
-        self.log.max_record_bytes()
-    }
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.log.offset_at(partition, timestamp_ms)
-    }
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.log.reader()
-    }
-    fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
-        self.log.join(group, member, topics)
-    }
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.log.committed(group)
-    }
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.log.groups()
-    }
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.log.reset_offsets(group, offsets)
     }
 }
 

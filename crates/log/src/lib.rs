@@ -9,6 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+mod around;
 mod batch;
 pub mod conformance;
 pub mod embedded;
@@ -20,6 +21,7 @@ pub mod headers;
 pub mod lag;
 pub mod partitioner;
 
+pub use around::LogAround;
 pub use embedded::{EmbeddedConfig, EmbeddedLog};
 pub use error::{LogError, Result};
 pub use framed::{Unframe, UnframeError};

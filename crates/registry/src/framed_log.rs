@@ -14,8 +14,8 @@ use std::{
 
 use tapedeck_contracts::headers::REDRIVE;
 use tapedeck_log::{
-    Figure, GroupInfo, GroupOffset, Log, LogError, Member, Placement, PollLimits, Polled, Reader, Record, Replication,
-    Result, TopicConfig, TopicInfo, TopicPartition, Unframe,
+    GroupOffset, Log, LogAround, LogError, Member, Placement, PollLimits, Polled, Record, Result, TopicPartition,
+    Unframe,
 };
 
 use crate::{Frame, Registry, RegistryError, writer::Writer};
@@ -95,7 +95,11 @@ impl Framer {
     }
 }
 
-impl Log for FramedLog {
+impl LogAround for FramedLog {
+    fn under(&self) -> &dyn Log {
+        &*self.log
+    }
+
     fn unframe(&self) -> Option<&dyn Unframe> {
         Some(&self.framer.registry)
     }
@@ -109,7 +113,7 @@ impl Log for FramedLog {
         if !self.framer.registry.writes() {
             return self.log.append_kept(records);
         }
-        self.append(records.to_vec())
+        LogAround::append(self, records.to_vec())
     }
 
     fn max_record_bytes(&self) -> usize {
@@ -123,58 +127,6 @@ impl Log for FramedLog {
             return Ok(member);
         }
         Ok(Box::new(FramedMember { member, framer: Arc::clone(&self.framer) }))
-    }
-
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.log.create_topics(topics)
-    }
-
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.log.topics()
-    }
-
-    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<()> {
-        self.log.add_partitions(topic, partitions)
-    }
-
-    fn delete_topics(&self, topics: &[Arc<str>]) -> Result<()> {
-        self.log.delete_topics(topics)
-    }
-
-    fn wanted_replication(&self) -> Result<Option<Replication>> {
-        self.log.wanted_replication()
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        self.log.figures()
-    }
-
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
-
-    fn written_end(&self, partition: &TopicPartition) -> Result<u64> {
-        self.log.written_end(partition)
-    }
-
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.log.offset_at(partition, timestamp_ms)
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.log.reader()
-    }
-
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.log.committed(group)
-    }
-
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.log.groups()
-    }
-
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.log.reset_offsets(group, offsets)
     }
 }
 

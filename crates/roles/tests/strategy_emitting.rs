@@ -24,8 +24,8 @@ use tapedeck_flow::{
     emitter::{Emitter, EmitterConfig},
 };
 use tapedeck_log::{
-    EmbeddedConfig, EmbeddedLog, GroupInfo, GroupOffset, Headers, Log, LogError, LogRecord, Member, Placement,
-    PollLimits, Reader, Record, Result, TopicConfig, TopicInfo, TopicPartition,
+    EmbeddedConfig, EmbeddedLog, Headers, Log, LogAround, LogError, LogRecord, Placement, PollLimits, Record, Result,
+    TopicConfig, TopicPartition,
 };
 use tapedeck_roles::{
     Context,
@@ -84,42 +84,16 @@ impl Gated {
     }
 }
 
-impl Log for Gated {
+impl LogAround for Gated {
+    fn under(&self) -> &dyn Log {
+        &*self.log
+    }
+
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
         if self.shut.load(SeqCst) && records.iter().any(|record| &*record.topic == shell::SIGNALS) {
             return Err(LogError::Transient("shut".into()));
         }
         self.log.append(records)
-    }
-    fn max_record_bytes(&self) -> usize {
-        self.log.max_record_bytes()
-    }
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.log.create_topics(topics)
-    }
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.log.topics()
-    }
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.log.offset_at(partition, timestamp_ms)
-    }
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.log.reader()
-    }
-    fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
-        self.log.join(group, member, topics)
-    }
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.log.committed(group)
-    }
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.log.groups()
-    }
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.log.reset_offsets(group, offsets)
     }
 }
 

@@ -7,10 +7,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use tapedeck_log::{
-    EmbeddedLog, GroupInfo, GroupOffset, Log, LogError, Member, Placement, Reader, Record, Result, TopicConfig,
-    TopicInfo, TopicPartition,
-};
+use tapedeck_log::{EmbeddedLog, Log, LogAround, LogError, Placement, Record, Result};
 
 /// A log and the wish that it be away.
 pub(crate) struct AwayLog {
@@ -18,13 +15,9 @@ pub(crate) struct AwayLog {
     pub(crate) away: Arc<AtomicBool>,
 }
 
-impl Log for AwayLog {
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.inner.create_topics(topics)
-    }
-
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.inner.topics()
+impl LogAround for AwayLog {
+    fn under(&self) -> &dyn Log {
+        &*self.inner
     }
 
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
@@ -32,37 +25,5 @@ impl Log for AwayLog {
             return Err(LogError::Transient("the log is away".into()));
         }
         self.inner.append(records)
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.inner.max_record_bytes()
-    }
-
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.inner.bounds(partition)
-    }
-
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.inner.offset_at(partition, timestamp_ms)
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.inner.reader()
-    }
-
-    fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
-        self.inner.join(group, member, topics)
-    }
-
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.inner.committed(group)
-    }
-
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.inner.groups()
-    }
-
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.inner.reset_offsets(group, offsets)
     }
 }

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use tapedeck_log::{
-    GroupInfo, GroupOffset, Log, LogError, Member, Placement, Reader, Record, Result, TopicConfig, TopicInfo,
-    TopicPartition,
-};
+use tapedeck_log::{Log, LogAround, LogError, Placement, Record, Result, TopicInfo};
 
 /// How it treats what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +102,9 @@ fn is_bad(record: &Record) -> bool {
     record.value.as_deref().is_some_and(|value| value.starts_with(b"bad"))
 }
 
-impl Log for Faulty {
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.inner.create_topics(topics)
+impl LogAround for Faulty {
+    fn under(&self) -> &dyn Log {
+        &*self.inner
     }
 
     fn topics(&self) -> Result<Vec<TopicInfo>> {
@@ -123,11 +120,7 @@ impl Log for Faulty {
     }
 
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
-        self.append_kept(&records)
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.inner.max_record_bytes()
+        LogAround::append_kept(self, &records)
     }
 
     fn append_kept(&self, records: &[Record]) -> Result<Vec<Placement>> {
@@ -142,33 +135,5 @@ impl Log for Faulty {
         let result = self.write(records, mood);
         self.lock().out -= 1;
         result
-    }
-
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.inner.bounds(partition)
-    }
-
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.inner.offset_at(partition, timestamp_ms)
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.inner.reader()
-    }
-
-    fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
-        self.inner.join(group, member, topics)
-    }
-
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.inner.committed(group)
-    }
-
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.inner.groups()
-    }
-
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.inner.reset_offsets(group, offsets)
     }
 }

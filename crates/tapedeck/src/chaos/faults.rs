@@ -13,7 +13,7 @@ use std::{
 use tapedeck_contracts::events::RiskMetrics;
 use tapedeck_flow::{Boundaries, Boundary};
 use tapedeck_log::{
-    Figure, GroupInfo, GroupOffset, Log, LogError, LogRecord, Member, Placement, PollLimits, Polled, Reader, Record,
+    GroupInfo, GroupOffset, Log, LogAround, LogError, LogRecord, Member, Placement, PollLimits, Polled, Reader, Record,
     Replication, TopicConfig, TopicInfo, TopicPartition,
 };
 use tapedeck_store::{
@@ -156,7 +156,11 @@ impl FaultyLog {
     }
 }
 
-impl Log for FaultyLog {
+impl LogAround for FaultyLog {
+    fn under(&self) -> &dyn Log {
+        &*self.inner
+    }
+
     fn create_topics(&self, topics: &[TopicConfig]) -> tapedeck_log::Result<()> {
         self.faults.log(true)?;
         self.inner.create_topics(topics)
@@ -172,10 +176,6 @@ impl Log for FaultyLog {
         let placements = self.inner.append(records)?;
         self.boundaries.pass(Boundary::Append);
         Ok(placements)
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.inner.max_record_bytes()
     }
 
     fn append_kept(&self, records: &[Record]) -> tapedeck_log::Result<Vec<Placement>> {
@@ -208,10 +208,6 @@ impl Log for FaultyLog {
     fn wanted_replication(&self) -> tapedeck_log::Result<Option<Replication>> {
         self.faults.log(false)?;
         self.inner.wanted_replication()
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        self.inner.figures()
     }
 
     fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> tapedeck_log::Result<u64> {

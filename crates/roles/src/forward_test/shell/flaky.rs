@@ -8,8 +8,7 @@ use std::sync::{
 };
 
 use tapedeck_log::{
-    GroupInfo, GroupOffset, Log, LogError, Member, Placement, PollLimits, Polled, Reader, Record, Result, TopicConfig,
-    TopicInfo, TopicPartition,
+    GroupOffset, Log, LogAround, LogError, Member, Placement, PollLimits, Polled, Record, Result, TopicPartition,
 };
 
 /// Passes everything on, but fails at transacts.
@@ -29,41 +28,15 @@ impl Flaky {
     }
 }
 
-impl Log for Flaky {
-    fn max_record_bytes(&self) -> usize {
-        self.log.max_record_bytes()
+impl LogAround for Flaky {
+    fn under(&self) -> &dyn Log {
+        &*self.log
     }
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.log.create_topics(topics)
-    }
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.log.topics()
-    }
-    fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
-        self.log.append(records)
-    }
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.log.offset_at(partition, timestamp_ms)
-    }
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.log.reader()
-    }
+
     fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
         let member = self.log.join(group, member, topics)?;
         let (transacts, failures) = (Arc::clone(&self.transacts), Arc::clone(&self.failures));
         Ok(Box::new(FlakyMember { group: group.to_owned(), member, transacts, failures }))
-    }
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.log.committed(group)
-    }
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.log.groups()
-    }
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.log.reset_offsets(group, offsets)
     }
 }
 

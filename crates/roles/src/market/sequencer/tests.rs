@@ -13,8 +13,8 @@ use tapedeck_contracts::{
     headers,
 };
 use tapedeck_log::{
-    EmbeddedConfig, EmbeddedLog, GroupInfo, GroupOffset, Log, LogError, LogRecord, Member, Placement, PollLimits,
-    Reader, TopicConfig, TopicInfo, TopicPartition,
+    EmbeddedConfig, EmbeddedLog, Log, LogAround, LogError, LogRecord, Placement, PollLimits, TopicConfig,
+    TopicPartition,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -48,10 +48,11 @@ enum Act {
     FailAfter,
 }
 
-impl Log for Staged {
-    fn max_record_bytes(&self) -> usize {
-        self.log.max_record_bytes()
+impl LogAround for Staged {
+    fn under(&self) -> &dyn Log {
+        &*self.log
     }
+
     fn append(&self, records: Vec<Record>) -> tapedeck_log::Result<Vec<Placement>> {
         let left = self.left.fetch_sub(1, SeqCst);
         if self.act == Act::Nothing || left != 0 {
@@ -65,33 +66,6 @@ impl Log for Staged {
         }
         self.stop.request();
         Err(LogError::Fatal("killed".into()))
-    }
-    fn create_topics(&self, topics: &[TopicConfig]) -> tapedeck_log::Result<()> {
-        self.log.create_topics(topics)
-    }
-    fn topics(&self) -> tapedeck_log::Result<Vec<TopicInfo>> {
-        self.log.topics()
-    }
-    fn bounds(&self, partition: &TopicPartition) -> tapedeck_log::Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> tapedeck_log::Result<u64> {
-        self.log.offset_at(partition, timestamp_ms)
-    }
-    fn reader(&self) -> tapedeck_log::Result<Box<dyn Reader>> {
-        self.log.reader()
-    }
-    fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> tapedeck_log::Result<Box<dyn Member>> {
-        self.log.join(group, member, topics)
-    }
-    fn committed(&self, group: &str) -> tapedeck_log::Result<Vec<GroupOffset>> {
-        self.log.committed(group)
-    }
-    fn groups(&self) -> tapedeck_log::Result<Vec<GroupInfo>> {
-        self.log.groups()
-    }
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> tapedeck_log::Result<()> {
-        self.log.reset_offsets(group, offsets)
     }
 }
 
