@@ -35,40 +35,10 @@ macro_rules! cases {
         fn $name() {
             conformance::run(stringify!($name), &subject(false));
         })*
-
-        #[test]
-        fn every_case_is_run_by_its_name() {
-            let names: Vec<_> = conformance::CASES.iter().map(|(name, _)| *name).collect();
-            assert_eq!(names, [$(stringify!($name)),*]);
-        }
     };
 }
 
-cases! {
-    records_of_a_key_keep_their_order
-    a_record_comes_back_as_it_was_written
-    acknowledged_records_are_there_after_a_reopen
-    a_key_goes_to_the_partition_that_kafka_gives_it
-    a_record_for_nowhere_is_named
-    a_time_finds_its_offset
-    a_poll_respects_its_limits_and_serves_all
-    a_waiting_reader_gets_what_is_written
-    a_topic_keeps_its_number_of_partitions
-    a_lone_member_owns_all_and_goes_on_where_it_was
-    members_share_and_none_gets_what_another_has
-    what_a_member_leaves_goes_to_the_others
-    a_stalled_member_is_fenced
-    a_step_is_seen_whole_or_not_at_all
-    paused_partitions_bring_nothing_until_resumed
-    a_seek_moves_the_place
-    offsets_of_a_group_with_members_cannot_be_reset
-    a_seat_on_one_topic_commits_positions_of_others
-    lag_counts_records_and_time
-    old_records_go_and_reading_them_says_so
-    a_partition_keeps_about_its_bytes
-    compaction_keeps_the_newest_of_each_key
-    a_position_moves_over_compacted_offsets
-}
+tapedeck_log::each_case!(cases);
 
 #[test]
 fn a_compressing_log_does_the_same() {

@@ -17,6 +17,10 @@ mod groups;
 mod records;
 mod retention;
 
+use groups::*;
+use records::*;
+use retention::*;
+
 /// A log under test.
 pub struct Subject {
     /// Opens the log: an empty one at first, the same one later, after all that
@@ -30,33 +34,50 @@ pub struct Subject {
 /// A case: what must be so, and the function that sees to it.
 pub type Case = (&'static str, fn(&Subject));
 
+/// Hands the names of all cases to a macro: this is the one list of them.
+///
+/// `tapedeck_log::each_case!(tests)` in a test file calls `tests! { a_case another … }`,
+/// so that each case is a test there.
+#[macro_export]
+macro_rules! each_case {
+    ($take:ident) => {
+        $take! {
+            records_of_a_key_keep_their_order
+            a_record_comes_back_as_it_was_written
+            acknowledged_records_are_there_after_a_reopen
+            a_key_goes_to_the_partition_that_kafka_gives_it
+            a_record_for_nowhere_is_named
+            a_time_finds_its_offset
+            a_poll_respects_its_limits_and_serves_all
+            a_waiting_reader_gets_what_is_written
+            a_topic_keeps_its_number_of_partitions
+            a_lone_member_owns_all_and_goes_on_where_it_was
+            members_share_and_none_gets_what_another_has
+            what_a_member_leaves_goes_to_the_others
+            a_stalled_member_is_fenced
+            a_step_is_seen_whole_or_not_at_all
+            paused_partitions_bring_nothing_until_resumed
+            a_seek_moves_the_place
+            offsets_of_a_group_with_members_cannot_be_reset
+            a_seat_on_one_topic_commits_positions_of_others
+            lag_counts_records_and_time
+            old_records_go_and_reading_them_says_so
+            a_partition_keeps_about_its_bytes
+            compaction_keeps_the_newest_of_each_key
+            a_position_moves_over_compacted_offsets
+        }
+    };
+}
+
+macro_rules! listed {
+    ($($name:ident)*) => {
+        &[$((stringify!($name), $name)),*]
+    };
+}
+
 /// All cases. Each wants a subject of its own, or one where topics and groups
 /// named after the case are not there yet.
-pub const CASES: &[Case] = &[
-    ("records_of_a_key_keep_their_order", records::records_of_a_key_keep_their_order),
-    ("a_record_comes_back_as_it_was_written", records::a_record_comes_back_as_it_was_written),
-    ("acknowledged_records_are_there_after_a_reopen", records::acknowledged_records_are_there_after_a_reopen),
-    ("a_key_goes_to_the_partition_that_kafka_gives_it", records::a_key_goes_to_the_partition_that_kafka_gives_it),
-    ("a_record_for_nowhere_is_named", records::a_record_for_nowhere_is_named),
-    ("a_time_finds_its_offset", records::a_time_finds_its_offset),
-    ("a_poll_respects_its_limits_and_serves_all", records::a_poll_respects_its_limits_and_serves_all),
-    ("a_waiting_reader_gets_what_is_written", records::a_waiting_reader_gets_what_is_written),
-    ("a_topic_keeps_its_number_of_partitions", records::a_topic_keeps_its_number_of_partitions),
-    ("a_lone_member_owns_all_and_goes_on_where_it_was", groups::a_lone_member_owns_all_and_goes_on_where_it_was),
-    ("members_share_and_none_gets_what_another_has", groups::members_share_and_none_gets_what_another_has),
-    ("what_a_member_leaves_goes_to_the_others", groups::what_a_member_leaves_goes_to_the_others),
-    ("a_stalled_member_is_fenced", groups::a_stalled_member_is_fenced),
-    ("a_step_is_seen_whole_or_not_at_all", groups::a_step_is_seen_whole_or_not_at_all),
-    ("paused_partitions_bring_nothing_until_resumed", groups::paused_partitions_bring_nothing_until_resumed),
-    ("a_seek_moves_the_place", groups::a_seek_moves_the_place),
-    ("offsets_of_a_group_with_members_cannot_be_reset", groups::offsets_of_a_group_with_members_cannot_be_reset),
-    ("a_seat_on_one_topic_commits_positions_of_others", groups::a_seat_on_one_topic_commits_positions_of_others),
-    ("lag_counts_records_and_time", groups::lag_counts_records_and_time),
-    ("old_records_go_and_reading_them_says_so", retention::old_records_go_and_reading_them_says_so),
-    ("a_partition_keeps_about_its_bytes", retention::a_partition_keeps_about_its_bytes),
-    ("compaction_keeps_the_newest_of_each_key", retention::compaction_keeps_the_newest_of_each_key),
-    ("a_position_moves_over_compacted_offsets", retention::a_position_moves_over_compacted_offsets),
-];
+pub const CASES: &[Case] = each_case!(listed);
 
 /// Runs one case by name.
 ///

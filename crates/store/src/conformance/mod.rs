@@ -18,51 +18,62 @@ pub mod retention;
 pub mod samples;
 pub mod with_transactions;
 
+use applying::*;
+use curves::*;
+use lists::*;
+use retention::*;
+use with_transactions::*;
+
 /// Opens the store under test; the same one at each call.
 pub type Open<'a> = &'a dyn Fn() -> Arc<dyn Store>;
 
 /// A behaviour by its name.
 pub type Behaviour = (&'static str, fn(Open<'_>));
 
+/// Hands the names of all behaviours to a macro: this is the one list of them.
+///
+/// `tapedeck_store::each_behaviour!(tests)` in a test file calls `tests! { one another … }`,
+/// so that each is a test there.
+#[macro_export]
+macro_rules! each_behaviour {
+    ($take:ident) => {
+        $take! {
+            a_batch_and_its_offsets_survive_a_restart
+            offsets_move_without_rows
+            a_row_that_cannot_be_kept_is_named_and_its_batch_leaves_nothing
+            an_event_is_kept_once
+            a_fill_is_kept_once_whatever_its_event_id
+            a_fill_id_with_other_content_is_poison
+            fill_ids_belong_to_their_account_venue_and_symbol
+            a_late_writer_changes_nothing_for_readers
+            digits_and_microseconds_survive
+            the_curve_is_cumulative_and_leaves_out_empty_buckets
+            late_reports_are_in_the_newest_sum
+            an_accounts_curve_does_not_depend_on_the_order_of_partitions
+            sums_keep_every_digit
+            a_commission_in_another_currency_is_apart
+            round_trips_end_flat_or_at_a_flip
+            corrections_replace_what_they_name
+            an_account_stands_as_its_events_say
+            every_set_of_filters_finds_its_fills
+            pages_are_stable_while_fills_arrive
+            executions_come_by_their_number
+            an_order_stands_as_its_newest_report_says
+            every_set_of_filters_finds_its_orders
+            every_set_of_filters_finds_its_alerts
+            the_latest_metrics_are_the_newest_by_their_time
+            old_rows_go_and_what_stands_stays
+            what_went_is_still_known
+            a_writer_that_believes_another_offset_is_refused
+        }
+    };
+}
+
+macro_rules! listed {
+    ($($name:ident)*) => {
+        &[$((stringify!($name), $name)),*]
+    };
+}
+
 /// The whole suite, for a store with transactions.
-pub const ALL: &[Behaviour] = &[
-    ("a_batch_and_its_offsets_survive_a_restart", applying::a_batch_and_its_offsets_survive_a_restart),
-    ("offsets_move_without_rows", applying::offsets_move_without_rows),
-    (
-        "a_row_that_cannot_be_kept_is_named_and_its_batch_leaves_nothing",
-        applying::a_row_that_cannot_be_kept_is_named_and_its_batch_leaves_nothing,
-    ),
-    ("an_event_is_kept_once", applying::an_event_is_kept_once),
-    ("a_fill_is_kept_once_whatever_its_event_id", applying::a_fill_is_kept_once_whatever_its_event_id),
-    ("a_fill_id_with_other_content_is_poison", applying::a_fill_id_with_other_content_is_poison),
-    ("fill_ids_belong_to_their_account_venue_and_symbol", applying::fill_ids_belong_to_their_account_venue_and_symbol),
-    ("a_late_writer_changes_nothing_for_readers", applying::a_late_writer_changes_nothing_for_readers),
-    ("digits_and_microseconds_survive", applying::digits_and_microseconds_survive),
-    (
-        "the_curve_is_cumulative_and_leaves_out_empty_buckets",
-        curves::the_curve_is_cumulative_and_leaves_out_empty_buckets,
-    ),
-    ("late_reports_are_in_the_newest_sum", curves::late_reports_are_in_the_newest_sum),
-    (
-        "an_accounts_curve_does_not_depend_on_the_order_of_partitions",
-        curves::an_accounts_curve_does_not_depend_on_the_order_of_partitions,
-    ),
-    ("sums_keep_every_digit", curves::sums_keep_every_digit),
-    ("a_commission_in_another_currency_is_apart", curves::a_commission_in_another_currency_is_apart),
-    ("round_trips_end_flat_or_at_a_flip", curves::round_trips_end_flat_or_at_a_flip),
-    ("corrections_replace_what_they_name", curves::corrections_replace_what_they_name),
-    ("an_account_stands_as_its_events_say", curves::an_account_stands_as_its_events_say),
-    ("every_set_of_filters_finds_its_fills", lists::every_set_of_filters_finds_its_fills),
-    ("pages_are_stable_while_fills_arrive", lists::pages_are_stable_while_fills_arrive),
-    ("executions_come_by_their_number", lists::executions_come_by_their_number),
-    ("an_order_stands_as_its_newest_report_says", lists::an_order_stands_as_its_newest_report_says),
-    ("every_set_of_filters_finds_its_orders", lists::every_set_of_filters_finds_its_orders),
-    ("every_set_of_filters_finds_its_alerts", lists::every_set_of_filters_finds_its_alerts),
-    ("the_latest_metrics_are_the_newest_by_their_time", lists::the_latest_metrics_are_the_newest_by_their_time),
-    ("old_rows_go_and_what_stands_stays", retention::old_rows_go_and_what_stands_stays),
-    ("what_went_is_still_known", retention::what_went_is_still_known),
-    (
-        "a_writer_that_believes_another_offset_is_refused",
-        with_transactions::a_writer_that_believes_another_offset_is_refused,
-    ),
-];
+pub const ALL: &[Behaviour] = each_behaviour!(listed);
