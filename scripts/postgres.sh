@@ -8,6 +8,8 @@
 #   scripts/postgres.sh stop DIR    ends it in order
 #   scripts/postgres.sh kill DIR    SIGKILL of all its processes; start recovers
 #   scripts/postgres.sh database URL NAME   a new empty database; prints its URL
+#   scripts/postgres.sh guest URL NAME      a new user who may make nothing; prints the same
+#                                           database's URL for that user
 #
 # It serves with and without TLS; DIR/ca.pem is who signed its certificate.
 # PostgreSQL refuses to run as root: there it runs as the user postgres (or nobody),
@@ -103,16 +105,25 @@ kill_all() {
     rm -f "$dir/data/postmaster.pid" "$dir"/data/.s.PGSQL.*
 }
 
+sql() { PGOPTIONS='-c client_min_messages=warning' "$bin/psql" -qX -v ON_ERROR_STOP=1 -d "$1" -c "$2" >&2; }
+
 database() { # URL, name
-    PGOPTIONS='-c client_min_messages=warning' "$bin/psql" -qX -v ON_ERROR_STOP=1 -d "$1" -c "create database $2" >&2
+    sql "$1" "create database $2"
     echo "${1%/*}/$2"
 }
 
-[ $# = 2 ] || [ "$1 $#" = "database 3" ] || usage
+guest() { # URL, name
+    password=$(secret)
+    sql "$1" "create role $2 login password '$password'"
+    echo "postgres://$2:$password@${1#*@}"
+}
+
+[ $# = 2 ] || [ "$1 $#" = "database 3" ] || [ "$1 $#" = "guest 3" ] || usage
 dir=$2
 find_programs
 case $1 in
     database) database "$2" "$3" ;;
+    guest) guest "$2" "$3" ;;
     start) start ;;
     stop) end "$dir/pid" INT ;;
     kill) kill_all ;;

@@ -126,6 +126,17 @@ pub(crate) fn open_store(dir: &Path, config: &Config) -> anyhow::Result<Arc<dyn 
     }
 }
 
+/// Whether the store is there already; nothing is made.
+///
+/// # Errors
+/// Those of [`open_store`], also where it is not there and may not be made.
+pub(crate) fn has_store(dir: &Path, config: &Config) -> anyhow::Result<bool> {
+    match config.store.kind {
+        StoreKind::Sqlite => Ok(dir.join(STORE_FILE).exists()),
+        StoreKind::Postgres => Ok(PostgresStore::is_there(&postgres_config(dir, config)?)?),
+    }
+}
+
 fn embedded_config(config: &Config) -> EmbeddedConfig {
     EmbeddedConfig {
         max_record_bytes: config.log.max_record_bytes,

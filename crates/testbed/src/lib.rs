@@ -19,7 +19,7 @@ use std::{
 
 pub use proxy::{Fault, Proxy};
 pub use servers::{Cluster, Postgres, Timescale};
-pub use shared::{kafka, kafka_of_three, name, postgres, registry, timescale};
+pub use shared::{kafka, kafka_of_three, name, postgres, registry, timescale, without_rights};
 
 /// Looks until there is what is waited for, and returns it. `what` names it where it
 /// does not come: the test fails then, for a state that nothing leads to must not hang it.

@@ -29,6 +29,12 @@ pub fn postgres() -> Option<String> {
     Some(scripts::run("postgres.sh", &["database".as_ref(), server.as_ref(), name("t").as_ref()]))
 }
 
+/// URL of the same database for a new user, who may connect and make nothing.
+#[must_use]
+pub fn without_rights(postgres: &str) -> String {
+    scripts::run("postgres.sh", &["guest".as_ref(), postgres.as_ref(), name("guest").as_ref()])
+}
+
 /// URL of a schema registry, with its path: subjects want names of their own.
 #[must_use]
 pub fn registry() -> Option<String> {

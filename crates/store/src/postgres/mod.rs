@@ -165,6 +165,14 @@ impl PostgresStore {
         }))
     }
 
+    /// Whether the schema has our tables already. Nothing is made.
+    ///
+    /// # Errors
+    /// Those of [`Self::open`], also where the tables are not there and may not be made.
+    pub fn is_there(config: &PostgresConfig) -> Result<bool> {
+        Pool::new(Arc::new(Connector::new(config)?), 1).with(|session| schema::is_there(session, &config.schema))
+    }
+
     /// Runs a query, once more where the connection was lost in it.
     fn read<T>(&self, work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
         self.readers.as_ref().unwrap_or(&self.writer).with(work)

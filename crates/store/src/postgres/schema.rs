@@ -68,6 +68,26 @@ pub(super) fn migrate(session: &mut Session, schema: &str, timescale: &str) -> R
     })
 }
 
+/// Whether the schema has our tables.
+///
+/// # Errors
+/// Those of [`migrate`], also where they are not there and this user may not make them.
+pub(super) fn is_there(session: &mut Session, schema: &str) -> Result<bool> {
+    if let Some((version, _)) = stored(session, schema)? {
+        return is_whole(session, schema, version).map(|_| true);
+    }
+    if let Some(table) = of_ours(session, schema, true)?.first() {
+        return Err(halfway(schema, &format!("its version, though the table `{table}` is there")));
+    }
+    let sql = "SELECT COALESCE((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1), \
+               has_database_privilege(current_database(), 'CREATE'))";
+    let may_make = session.query_opt(sql, &[&schema])?.is_some_and(|row| row.get(0));
+    match may_make {
+        true => Ok(false),
+        false => Err(making(schema, StoreError::Fatal("this role may not CREATE there".into()))),
+    }
+}
+
 /// Version and layout of the schema, where it has any.
 fn stored(session: &mut Session, schema: &str) -> Result<Option<(usize, Layout)>> {
     if !exists(session, schema, "tapedeck_schema")? {

@@ -8,13 +8,16 @@
 //!
 //! Not here: flags and tables (`commands::migrate`).
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use tapedeck_flow::Stop;
 use tapedeck_log::{Log, TopicConfig, TopicInfo};
-use tapedeck_store::sqlite::{Kept, SqliteConfig, SqliteStore};
+use tapedeck_store::{
+    Store,
+    sqlite::{Kept, SqliteConfig, SqliteStore},
+};
 
 use crate::{
     backends::{self, STORE_FILE, find},
@@ -72,11 +75,20 @@ pub(crate) struct Moved {
     pub(crate) equal: bool,
 }
 
+/// The stores of both sides.
+pub(crate) struct Stores<'a> {
+    pub(crate) source: &'a SqliteStore,
+    /// The target's, where it was there before.
+    pub(crate) there: Option<Arc<dyn Store>>,
+    /// Makes the target's, once nothing speaks against the move.
+    pub(crate) make: &'a dyn Fn() -> anyhow::Result<Arc<dyn Store>>,
+}
+
 /// The move, with both sides open.
 pub(crate) struct Move<'a> {
     pub(crate) source: &'a dyn Log,
     pub(crate) target: &'a dyn Log,
-    pub(crate) rows: Option<(&'a SqliteStore, &'a dyn tapedeck_store::Store)>,
+    pub(crate) stores: Option<Stores<'a>>,
     pub(crate) wanted: &'a [TopicConfig],
     /// Who the target is, as far as a second run must find the same.
     pub(crate) name: String,
@@ -116,13 +128,15 @@ pub(crate) fn run(
     let source = backends::open_log(folder.dir(), from)?;
     let source_store = SqliteStore::open(&dir.join(STORE_FILE), SqliteConfig::default()).map_err(exit::folder)?;
     let target = backends::open_log(&to.data.dir, to)?;
-    let target_store = backends::open_store(&to.data.dir, to)?;
+    let make = || backends::open_store(&to.data.dir, to);
+    // What is there is asked, and what is not there is made last: a refusal changes nothing.
+    let there = if backends::has_store(&to.data.dir, to)? { Some(make()?) } else { None };
     let kafka = backends::kafka_config(&to.data.dir, to)?;
     let postgres = &to.postgres_section;
     let moving = Move {
         source: &*source,
         target: &*target,
-        rows: Some((&source_store, &*target_store)),
+        stores: Some(Stores { source: &source_store, there, make: &make }),
         wanted: &backends::wanted_topics(to, backends::keeps_all(dir)),
         name: format!("{} {:?}, {} {}", kafka.bootstrap_servers, kafka.prefix, postgres.url, postgres.schema),
         dir,
@@ -141,6 +155,7 @@ impl Move<'_> {
     pub(crate) fn perform(&self, dry_run: bool) -> anyhow::Result<Moved> {
         let topics = self.source.topics()?;
         let before = self.before()?;
+        let missing = self.missing_topics(&topics)?;
         let records = topics.iter().flat_map(|info| &info.partitions).map(|part| part.end - part.start).sum();
         let tape = Tape { source: self.source, target: self.target, stop: self.stop, seen: self.seen };
         let offsets = match before {
@@ -162,9 +177,9 @@ impl Move<'_> {
             answers: Vec::new(),
             equal: true,
         };
-        if let Some((store, _)) = self.rows {
+        if let Some(stores) = &self.stores {
             for table in Kept::ALL {
-                moved.rows.push((table.table().to_owned(), store.kept_count(table)?));
+                moved.rows.push((table.table().to_owned(), stores.source.kept_count(table)?));
             }
         }
         if dry_run {
@@ -172,14 +187,17 @@ impl Move<'_> {
             return Ok(moved);
         }
         self.write(&Migration { target: self.name.clone(), offsets: offsets.clone(), finished: None })?;
-        self.make_topics(&topics)?;
+        if !missing.is_empty() {
+            self.target.create_topics(&missing)?;
+        }
         (self.phase)("copying the log", moved.records);
         for place in topics.iter().flat_map(tape::places) {
             tape.copy(&place, &offsets)?;
         }
         moved.groups = tape.carry_groups(&offsets)?;
-        if let Some((source, target)) = self.rows {
-            let rows = Rows { source, target, offsets: &offsets, stop: self.stop, seen: self.seen };
+        if let Some(Stores { source, there, make }) = &self.stores {
+            let target = there.as_ref().map_or_else(make, |there| Ok(Arc::clone(there)))?;
+            let rows = Rows { source, target: &*target, offsets: &offsets, stop: self.stop, seen: self.seen };
             (self.phase)("copying the store", moved.rows.iter().map(|(_, count)| count).sum());
             rows.copy()?;
             (self.phase)("comparing the store", 0);
@@ -260,17 +278,18 @@ impl Move<'_> {
         if let Some(group) = members {
             return Err(exit::input(format!("`{}` has members on the target: stop what runs there", group.group)));
         }
-        let Some((source, target)) = self.rows else { return Ok(()) };
-        let rows = Rows { source, target, offsets: &Offsets::default(), stop: self.stop, seen: self.seen };
-        if rows.is_free()? {
-            return Ok(());
+        let Some(there) = self.stores.as_ref().and_then(|stores| stores.there.as_ref()) else { return Ok(()) };
+        match rows::what_is_in(&**there)? {
+            None => Ok(()),
+            Some(what) => Err(exit::input(format!(
+                "the target's store is not empty: it holds {what}. Take another postgres.schema, or drop the one that is there"
+            ))),
         }
-        Err(exit::input("the target's store is not empty: take another postgres.schema, or drop the one that is there"))
     }
 
-    /// The topics of the source, as the target's config wants them; those of
-    /// neither catalogue as they are.
-    fn make_topics(&self, topics: &[TopicInfo]) -> anyhow::Result<()> {
+    /// The topics that the target lacks: those of the source, as the target's config
+    /// wants them, of neither catalogue as they are; and those of the catalogue.
+    fn missing_topics(&self, topics: &[TopicInfo]) -> anyhow::Result<Vec<TopicConfig>> {
         let there = self.target.topics()?;
         let mut missing = Vec::new();
         for info in topics {
@@ -287,18 +306,11 @@ impl Move<'_> {
                 Some(_) => {}
             }
         }
-        missing.extend(
-            self.wanted
-                .iter()
-                .filter(|topic| {
-                    find(&there, topic).is_none() && !topics.iter().any(|info| info.config.name == topic.name)
-                })
-                .cloned(),
-        );
-        if !missing.is_empty() {
-            self.target.create_topics(&missing)?;
-        }
-        Ok(())
+        let is_new = |topic: &&TopicConfig| {
+            find(&there, topic).is_none() && !topics.iter().any(|info| info.config.name == topic.name)
+        };
+        missing.extend(self.wanted.iter().filter(is_new).cloned());
+        Ok(missing)
     }
 }
 

@@ -12,7 +12,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::Context as _;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use tapedeck_contracts::{Event, EventId, Timestamp, catalogue::group_of};
+use tapedeck_contracts::{
+    Event, EventId, Timestamp,
+    catalogue::{Catalogue, group_of},
+};
 use tapedeck_flow::{Stop, record_hash::record_hash};
 use tapedeck_log::{Log, TopicPartition};
 use tapedeck_roles::recorder;
@@ -57,22 +60,6 @@ pub(crate) struct Answered {
 }
 
 impl Rows<'_> {
-    /// Whether the target holds nothing, or what this began.
-    ///
-    /// # Errors
-    /// The target cannot be asked.
-    pub(super) fn is_free(&self) -> anyhow::Result<bool> {
-        let of_recorder: Vec<(Arc<str>, u32)> = recorder::TOPICS.iter().map(|topic| (Arc::from(*topic), 0)).collect();
-        let taken = self.target.resume(&group_of("recorder"), &of_recorder)?.iter().any(|at| at.next.is_some());
-        Ok(!taken && (self.target.accounts()?.is_empty() || self.has_begun()?))
-    }
-
-    /// Whether a move to this target began before.
-    fn has_begun(&self) -> anyhow::Result<bool> {
-        let marks: Vec<(Arc<str>, u32)> = Kept::ALL.iter().map(|table| (mark(*table), 0)).collect();
-        Ok(self.target.resume(GROUP, &marks)?.iter().any(|at| at.next.is_some()))
-    }
-
     /// Keeps all rows again, from where an earlier run ended.
     ///
     /// # Errors
@@ -183,6 +170,30 @@ impl Rows<'_> {
         });
         Ok(compared.collect())
     }
+}
+
+/// What a store holds that a move must not mix with; none where it is empty.
+///
+/// # Errors
+/// The store cannot be asked.
+pub(super) fn what_is_in(store: &dyn Store) -> anyhow::Result<Option<&'static str>> {
+    let begun = |group: &str, places: &[(Arc<str>, u32)]| -> anyhow::Result<bool> {
+        Ok(store.resume(group, places)?.iter().any(|at| at.next.is_some()))
+    };
+    if begun(GROUP, &Kept::ALL.map(|table| (mark(table), 0)))? {
+        return Ok(Some("rows of another move, which was not finished or not from here"));
+    }
+    let topics = recorder::TOPICS.iter().map(|topic| Arc::<str>::from(*topic));
+    let partitions = |topic: Arc<str>| {
+        let count = Catalogue::get().topic(&topic).map_or(1, |topic| topic.partitions);
+        (0..count).map(move |partition| (Arc::clone(&topic), partition))
+    };
+    let of_recorder: Vec<(Arc<str>, u32)> = topics.flat_map(partitions).collect();
+    if begun(&group_of("recorder"), &of_recorder)? {
+        return Ok(Some("what a recorder wrote"));
+    }
+    let has_alerts = !store.alerts(&AlertsQuery { limit: 1, ..AlertsQuery::default() })?.is_empty();
+    Ok((has_alerts || !store.accounts()?.is_empty()).then_some("accounts or alerts"))
 }
 
 /// The topic of the group that says how far a table came; none of the log's.

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use tapedeck_log::{
-    Figure, GroupInfo, GroupOffset, Headers, LogError, Member, Placement, Reader, Record, Result, TopicPartition,
+    GroupOffset, Headers, LogAround, LogError, Placement, Record, Result, TopicPartition,
     embedded::{EmbeddedConfig, EmbeddedLog},
 };
 
@@ -59,7 +59,17 @@ fn source(dir: &Path) -> Arc<EmbeddedLog> {
 }
 
 fn moving<'a>(source: &'a dyn Log, target: &'a dyn Log, dir: &'a Path, stop: &'a Stop) -> Move<'a> {
-    Move { source, target, rows: None, wanted: &[], name: "there".into(), dir, stop, phase: &|_, _| {}, seen: &|_| {} }
+    Move {
+        source,
+        target,
+        stores: None,
+        wanted: &[],
+        name: "there".into(),
+        dir,
+        stop,
+        phase: &|_, _| {},
+        seen: &|_| {},
+    }
 }
 
 #[test]
@@ -148,44 +158,10 @@ struct Cut {
     start: u64,
 }
 
-/// What both hand on.
-macro_rules! handed_on {
-    () => {
-        fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-            self.log.create_topics(topics)
-        }
-        fn topics(&self) -> Result<Vec<TopicInfo>> {
-            self.log.topics()
-        }
-        fn max_record_bytes(&self) -> usize {
-            self.log.max_record_bytes()
-        }
-        fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-            self.log.offset_at(partition, timestamp_ms)
-        }
-        fn reader(&self) -> Result<Box<dyn Reader>> {
-            self.log.reader()
-        }
-        fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
-            self.log.join(group, member, topics)
-        }
-        fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-            self.log.committed(group)
-        }
-        fn groups(&self) -> Result<Vec<GroupInfo>> {
-            self.log.groups()
-        }
-        fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-            self.log.reset_offsets(group, offsets)
-        }
-        fn figures(&self) -> Vec<Figure> {
-            Vec::new()
-        }
-    };
-}
-
-impl Log for Dying {
-    handed_on!();
+impl LogAround for Dying {
+    fn under(&self) -> &dyn Log {
+        &*self.log
+    }
 
     fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
         let mut left = self.left.lock().unwrap();
@@ -198,17 +174,11 @@ impl Log for Dying {
         *left -= 1;
         self.log.append(records)
     }
-
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
 }
 
-impl Log for Cut {
-    handed_on!();
-
-    fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
-        self.log.append(records)
+impl LogAround for Cut {
+    fn under(&self) -> &dyn Log {
+        &*self.log
     }
 
     fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {

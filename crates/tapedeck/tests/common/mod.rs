@@ -18,6 +18,7 @@ use std::{
 
 use serde_json::Value;
 
+pub mod cluster;
 pub mod outage;
 pub mod rehearsal;
 pub mod socket;
