@@ -5,6 +5,7 @@
 
 pub mod context;
 pub mod forward_test;
+pub mod inference;
 pub mod instruments;
 pub mod market;
 pub mod recorder;
