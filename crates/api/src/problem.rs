@@ -133,6 +133,11 @@ impl From<LogError> for Problem {
         match error {
             LogError::Transient(detail) => Self::unavailable(format!("the log cannot answer now: {detail}"), 1),
             LogError::OutOfRange { .. } => Self::bad("from", error.to_string()),
+            // It says what a person must do, such as which right to give.
+            LogError::Fatal(detail) => {
+                tracing::error!(detail, "the log needs a person");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("the log needs a person: {detail}"))
+            }
             other => Self::internal(&other.to_string()),
         }
     }

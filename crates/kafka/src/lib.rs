@@ -37,6 +37,7 @@ mod writer;
 
 pub use acls::{Acl, AclOperation, AclResource};
 pub use config::KafkaConfig;
+pub use placing::MAX_RECORD_BYTES;
 
 use admin::Admin;
 use client::Client;
@@ -112,7 +113,7 @@ impl Log for KafkaLog {
     }
 
     fn max_record_bytes(&self) -> usize {
-        placing::MAX_RECORD_BYTES
+        MAX_RECORD_BYTES
     }
 
     fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {

@@ -14,7 +14,7 @@ use crate::client::Client;
 
 /// A record as large as this is written, and none larger; the same as the embedded
 /// log's, so that what it holds can move to a cluster.
-pub(crate) const MAX_RECORD_BYTES: usize = 1 << 20;
+pub const MAX_RECORD_BYTES: usize = 1 << 20;
 /// So many records without a key go to one partition before the next one's turn:
 /// enough to fill batches, few enough to spread a call.
 const STICKY_RECORDS: usize = 128;

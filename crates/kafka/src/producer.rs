@@ -47,12 +47,22 @@ impl Producer {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let writer = self.writer()?;
-        writer.write(records, &places, deadline).map_err(|failure| {
+        loop {
+            let writer = self.writer()?;
+            let failure = match writer.write(records, &places, deadline) {
+                Ok(placements) => return Ok(placements),
+                Err(failure) => failure,
+            };
             let fatal = writer.fatal_error();
             self.discard(&writer);
-            self.client.failed(failure, fatal, records, begin)
-        })
+            // Another call failed, and this one goes again, whole and in order, until its own
+            // time is over. What of it was written already is there twice then, with the
+            // same ids, as after any call that is made again.
+            if matches!(failure, Failure::Retired) && Instant::now() < deadline {
+                continue;
+            }
+            return Err(self.client.failed(failure, fatal, records, begin));
+        }
     }
 
     fn writer(&self) -> Result<Arc<Writer>> {
@@ -94,7 +104,8 @@ impl Client {
             Failure::Refused { index, code } => self.refused_record(index, code, &records[index]),
             Failure::Broken { code, reason } => broken(code, &reason),
             Failure::Retired => LogError::Transient(
-                "cannot write: the producer ended because another call failed; nothing more of this one is sent".into(),
+                "cannot write: the producer ended because other calls failed, until the time of this one was over"
+                    .into(),
             ),
             Failure::TimedOut { acknowledged } => {
                 let doing = format!(

@@ -7,7 +7,7 @@
 //! wait for ever, and the waiting ends here: a call that runs out of time, or of
 //! which any record fails, retires the writer: what is queued is thrown away,
 //! nothing more is taken, and the next call begins with a fresh producer. Calls of
-//! other threads that are under way fail with it, as transient.
+//! other threads that are under way are told so, and begin with one too (`producer`).
 //!
 //! Not here: which partition a record goes to, and when a new writer is made.
 

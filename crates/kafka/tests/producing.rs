@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -127,6 +128,44 @@ fn threads_write_at_once_and_each_keeps_its_order() {
             assert!(before.is_none_or(|before| before < n), "{before:?} before {n} of thread {thread}");
         }
     }
+}
+
+#[test]
+fn a_call_that_the_broker_refuses_fails_alone() {
+    let Some(bootstrap) = testbed::kafka() else { return };
+    let log = KafkaLog::connect(&config(bootstrap)).unwrap();
+    let compacted = TopicConfig { delete: false, compact: true, ..topic("compacted", 1) };
+    log.create_topics(&[topic("beside", 1), compacted]).unwrap();
+    const ROUNDS: u32 = 100;
+    let is_over = AtomicBool::new(false);
+    let refused = std::thread::scope(|scope| {
+        let refusing = scope.spawn(|| {
+            let mut refused = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                // A compacted topic takes nothing without a key.
+                let result = log.append(vec![record("compacted", 0, "x".into())]);
+                assert!(matches!(result, Err(LogError::Poison { index: 0, .. })), "{result:?}");
+                refused += 1;
+            }
+            refused
+        });
+        for round in 0..ROUNDS {
+            let records = (0..10).map(|n| record("beside", 0, (10 * round + n).to_string())).collect();
+            let placed = log.append(records).unwrap_or_else(|error| panic!("round {round}: {error}"));
+            assert_eq!(placed.len(), 10);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        refusing.join().unwrap()
+    });
+    assert!(refused > 1, "the refused call was made {refused} times beside the others");
+    // Each is there, first in order; what was written again comes after its first.
+    let mut next = 0;
+    for record in read(&*log, "beside", 0) {
+        let n: u32 = text(&record).parse().unwrap();
+        assert!(n <= next, "{n} before {next}");
+        next = next.max(n + 1);
+    }
+    assert_eq!(next, 10 * ROUNDS);
 }
 
 #[test]

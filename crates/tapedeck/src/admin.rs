@@ -11,8 +11,10 @@ use serde_json::Value;
 use tapedeck_flow::Stop;
 
 use crate::{
+    chaos::rehearsal::Rehearsal,
+    cli::Role,
     config::{Config, LogKind},
-    deck::{Claim, Deck, Folder},
+    deck::{Claim, Deck, Folder, Mode},
     exit,
 };
 
@@ -34,6 +36,29 @@ impl Admin {
     /// # Errors
     /// The folder is held by a process that serves no api, or is damaged.
     pub(crate) fn connect(config: &Config) -> anyhow::Result<Self> {
+        Self::connect_with(config, |folder, config| {
+            let mut deck = Deck::open_to_look(folder, config, Stop::new())?;
+            deck.serve(config)?;
+            Ok(deck)
+        })
+    }
+
+    /// The same for events that are kept to be sent; the log may be away.
+    ///
+    /// # Errors
+    /// Those of [`Admin::connect`].
+    pub(crate) fn connect_to_emit(config: &Config) -> anyhow::Result<Self> {
+        Self::connect_with(config, |folder, config| {
+            let mut deck = Deck::open_to_stay(folder, config, Stop::new(), &Rehearsal::default())?;
+            deck.start(config, &[Role::Api], Mode::Live)?;
+            Ok(deck)
+        })
+    }
+
+    fn connect_with(
+        config: &Config,
+        open: impl FnOnce(Folder, &Config) -> anyhow::Result<Deck>,
+    ) -> anyhow::Result<Self> {
         let dir = &config.data.dir;
         if !dir.exists() && config.log.kind == LogKind::Embedded {
             return Err(exit::folder(format!("there is no data folder {}: name one with --data", dir.display())));
@@ -49,8 +74,7 @@ impl Admin {
             Claim::Ours(folder) => {
                 let mut config = config.clone();
                 "127.0.0.1:0".clone_into(&mut config.api.listen);
-                let mut deck = Deck::open_to_look(folder, &config, Stop::new())?;
-                deck.serve(&config)?;
+                let deck = open(folder, &config)?;
                 (deck.url().unwrap_or_default(), Some(deck))
             }
         };
@@ -91,6 +115,33 @@ impl Admin {
             deck.shut_down();
         }
     }
+
+    /// The same, and says where the log turned out to be one that cannot be had: what was
+    /// kept to be sent stays, until that is mended.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub(crate) fn close_emitting(self) -> anyhow::Result<()> {
+        let failure = self.own.as_ref().and_then(Deck::log_failure);
+        self.close();
+        failure.map_or(Ok(()), |error| Err(error.context("the events are kept, and cannot be sent yet")))
+    }
+}
+
+/// A problem with a field of the body that we made, in the words of who gave the
+/// flags: `$.max_redrives: …` is `--max-redrives: …`.
+fn in_flags(detail: &str) -> String {
+    let Some((field, rest)) = detail.strip_prefix("$.").and_then(|rest| rest.split_once(": ")) else {
+        return detail.to_owned();
+    };
+    match field.split_once('[') {
+        // What has no flag is told by its place on the command line.
+        Some((_, index)) => match index.trim_end_matches(']').parse::<usize>() {
+            Ok(index) => format!("argument {}: {rest}", index + 1),
+            Err(_) => detail.to_owned(),
+        },
+        None => format!("--{}: {rest}", field.replace('_', "-")),
+    }
 }
 
 fn read<T: DeserializeOwned>(
@@ -106,7 +157,20 @@ fn read<T: DeserializeOwned>(
     // The result of an events post is one also where none was taken, and is a problem too.
     if !status.is_success() && value.get("results").is_none() {
         let detail = value["detail"].as_str().or(value["title"].as_str()).unwrap_or_default();
-        return Err(exit::input(detail));
+        return Err(exit::input(in_flags(detail)));
     }
     Ok(serde_json::from_value(value)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_a_flag_made_is_named_by_the_flag() {
+        assert_eq!(in_flags("$.class: expected one of a, b"), "--class: expected one of a, b");
+        assert_eq!(in_flags("$.max_redrives: expected at least 1"), "--max-redrives: expected at least 1");
+        assert_eq!(in_flags("$.which[1]: no id"), "argument 2: no id");
+        assert_eq!(in_flags("there is no topic `a: b`"), "there is no topic `a: b`");
+    }
 }

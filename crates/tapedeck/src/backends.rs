@@ -6,7 +6,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tapedeck_flow::topics;
+use tapedeck_flow::{Stop, topics};
 use tapedeck_kafka::{KafkaConfig, KafkaLog};
 use tapedeck_log::{
     Log, TopicConfig, TopicInfo,
@@ -18,9 +18,11 @@ use tapedeck_store::{
 };
 
 use crate::{
+    awaited::Awaited,
+    cli::Role,
     config::{Compression, Config, LogKind, StoreKind},
-    deck::REPLAY_FILE,
-    exit,
+    deck::{MEMBER_FILE, REPLAY_FILE},
+    emitters, exit,
 };
 
 /// The embedded log's file in the data folder.
@@ -30,6 +32,9 @@ pub(crate) const STORE_FILE: &str = "store.db";
 /// Names of its own on a cluster, for a folder that must not mix with others.
 const OWN_NAMES_FILE: &str = "cluster.json";
 
+/// What a deck leaves in its folder wherever its log and store are.
+const OF_A_DECK: [&str; 2] = [MEMBER_FILE, emitters::DIR];
+
 /// What stands before the names of a folder's topics, groups and tables, beside
 /// the config's: a replay or a rehearsal shares the servers and nothing on them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,9 @@ pub(crate) struct OwnNames {
     pub(crate) prefix: String,
     /// The schema of the tables.
     pub(crate) schema: String,
+    /// What the folder is for; empty in those of earlier versions.
+    #[serde(default)]
+    what: String,
 }
 
 impl OwnNames {
@@ -60,17 +68,34 @@ impl OwnNames {
     /// none yet. `what` says what the folder is for.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The folder is one of `up`, which would find its own topics no more, or of something
+    /// else; it cannot be written.
     pub(crate) fn give(dir: &Path, config: &Config, what: &str) -> anyhow::Result<Option<Self>> {
-        if config.log.kind != LogKind::Kafka && config.store.kind != StoreKind::Postgres {
+        if !is_on_servers(config) {
             return Ok(None);
         }
         if let Some(names) = Self::of(dir)? {
+            if !names.what.is_empty() && names.what != what {
+                let (dir, is) = (dir.display(), &names.what);
+                return Err(exit::input(format!(
+                    "{dir} is the folder of a {is}, and a {what} would mix with it: give another folder with --data"
+                )));
+            }
             return Ok(Some(names));
+        }
+        if OF_A_DECK.iter().any(|name| dir.join(name).exists()) {
+            return Err(exit::input(format!(
+                "{} is a data folder of `up`, and a {what} would mix with it: give another folder with --data",
+                dir.display()
+            )));
         }
         let id = &uuid::Uuid::new_v4().simple().to_string()[..8];
         let (prefix, schema) = (&config.kafka_section.prefix, &config.postgres_section.schema);
-        let names = Self { prefix: format!("{prefix}{what}-{id}."), schema: format!("{schema}_{what}_{id}") };
+        let names = Self {
+            prefix: format!("{prefix}{what}-{id}."),
+            schema: format!("{schema}_{what}_{id}"),
+            what: what.to_owned(),
+        };
         let write = || {
             std::fs::create_dir_all(dir)?;
             std::fs::write(dir.join(OWN_NAMES_FILE), serde_json::to_vec_pretty(&names)?)
@@ -78,6 +103,31 @@ impl OwnNames {
         write().map_err(|error| exit::folder(format!("cannot write in {}: {error}", dir.display())))?;
         Ok(Some(names))
     }
+
+    /// Refuses roles that trade in a folder that was a replay's or a demo's: they would
+    /// go on in its topics, where nobody looks for them.
+    ///
+    /// # Errors
+    /// There is such a role, and the folder has such names.
+    pub(crate) fn refuse_trading(dir: &Path, config: &Config, roles: &[Role]) -> anyhow::Result<()> {
+        let trades = roles.iter().any(|role| !matches!(role, Role::Recorder | Role::Api));
+        let Some(names) = Self::of(dir)?.filter(|_| trades && is_on_servers(config)) else { return Ok(()) };
+        if !["replay", "demo"].contains(&&*names.what) {
+            return Ok(());
+        }
+        Err(exit::input(format!(
+            "{dir} is the folder of a {what}, whose topics begin with `{prefix}`: give another folder with --data, or \
+             look at this one with `tapedeck up --roles api --data {dir}`",
+            dir = dir.display(),
+            what = names.what,
+            prefix = names.prefix
+        )))
+    }
+}
+
+/// Whether log or store are servers that others use too.
+fn is_on_servers(config: &Config) -> bool {
+    config.log.kind == LogKind::Kafka || config.store.kind == StoreKind::Postgres
 }
 
 /// The cluster as a folder sees it.
@@ -110,6 +160,30 @@ pub(crate) fn open_log(dir: &Path, config: &Config) -> anyhow::Result<Arc<dyn Lo
         LogKind::Embedded => Ok(EmbeddedLog::open(dir, embedded_config(config)).map_err(exit::folder)?),
         LogKind::Kafka => Ok(KafkaLog::connect(&kafka_config(dir, config)?)?),
     }
+}
+
+/// Opens the log of a cluster whenever its brokers answer, and makes the topics that
+/// are missing then.
+///
+/// # Errors
+/// The cluster refuses, or its topics do not fit.
+pub(crate) fn await_log(
+    dir: &Path,
+    config: &Config,
+    wanted: Vec<TopicConfig>,
+    stop: Stop,
+) -> anyhow::Result<Arc<Awaited>> {
+    let at_first = format!("none of the brokers {} has answered yet", config.kafka_section.bootstrap_servers);
+    let (dir, config, mut connected) = (dir.to_owned(), config.clone(), None);
+    let open = move || {
+        let log = match &connected {
+            Some(log) => Arc::clone(log),
+            None => Arc::clone(connected.insert(open_log(&dir, &config)?)),
+        };
+        make_topics(&*log, &config, &wanted)?;
+        Ok(log)
+    };
+    Awaited::open(open, &at_first, tapedeck_kafka::MAX_RECORD_BYTES, stop)
 }
 
 /// Opens the store.

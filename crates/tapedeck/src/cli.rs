@@ -78,7 +78,7 @@ pub(crate) enum Command {
     Schema(SchemaCommand),
     /// Write events or records to a topic, one a line
     #[command(
-        after_help = "Examples:\n  tapedeck produce exec.reports.v1 reports.ndjson\n  cat reports.ndjson | tapedeck produce exec.reports.v1\n  tapedeck produce somebodys-topic -K: -H source=hand lines.txt\n\nA topic of the catalogue takes its events, which get key and headers. With -K, -H, -Z or -p, and to any other topic, a line is a record as it stands."
+        after_help = "Examples:\n  tapedeck produce exec.reports.v1 reports.ndjson\n  cat reports.ndjson | tapedeck produce exec.reports.v1\n  tapedeck produce somebodys-topic -K: -H source=hand lines.txt\n\nA topic of the catalogue takes its events, which get key and headers. With -K, -H, -Z or -p, and to any other topic, a line is a record as it stands.\n\nWith --ack spool the process that holds the folder keeps the events and sends them when the log takes them; where none does, this one keeps them, and the next start sends what it could not."
     )]
     Produce(ProduceArgs),
     /// Read records of a topic
@@ -305,6 +305,18 @@ pub(crate) struct ProduceArgs {
     /// The partition; else the key chooses
     #[arg(long, short = 'p')]
     pub(crate) partition: Option<u32>,
+    /// What is waited for: that events are in the log, or that they outlive the process
+    #[arg(long, value_enum, default_value_t = AckArg::Log)]
+    pub(crate) ack: AckArg,
+}
+
+/// What `produce` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AckArg {
+    /// That events are durable in the log
+    Log,
+    /// That they are kept to be sent; the log may be away
+    Spool,
 }
 
 impl ProduceArgs {

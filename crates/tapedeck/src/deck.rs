@@ -19,11 +19,12 @@ use tapedeck_flow::{
     Aside, Boundaries, Budget, Failure, Gauges, Phase, Stop,
     emitter::{Emitter, Producer},
 };
-use tapedeck_log::Log;
+use tapedeck_log::{Log, TopicConfig};
 use tapedeck_roles::{Context, forward_test, market, recorder, strategy};
 use tapedeck_store::{Retention, Store};
 
 use crate::{
+    awaited::Awaited,
     backends::{self, LOG_FILE, STORE_FILE},
     chaos::rehearsal::Rehearsal,
     cli::Role,
@@ -43,7 +44,7 @@ const LOCK_FILE: &str = "tapedeck.lock";
 const CURSOR_KEY_FILE: &str = "cursor.key";
 
 /// What this folder's process is called in groups, after the role.
-const MEMBER_FILE: &str = "member";
+pub(crate) const MEMBER_FILE: &str = "member";
 /// Of the host's name, as much as a person needs to know it by.
 const HOST_CHARS: usize = 32;
 
@@ -171,6 +172,8 @@ pub(crate) struct Deck {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stop: Stop,
+    /// The log at its bottom, where it may come later than this process.
+    awaited: Option<Arc<Awaited>>,
     boundaries: Boundaries,
     framing: Framing,
     emitters: Emitters,
@@ -186,9 +189,12 @@ impl Deck {
     /// Opens log and store in a folder, and makes the catalogue's topics.
     ///
     /// # Errors
-    /// The folder's files are damaged, too new, or cannot be written.
+    /// The folder's files are damaged, too new, or cannot be written; a server does
+    /// not answer, or refuses.
     pub(crate) fn open(folder: Folder, config: &Config, stop: Stop) -> anyhow::Result<Self> {
-        Self::open_rehearsed(folder, config, stop, &Rehearsal::default())
+        let (log, store) = Self::parts(&folder, config)?;
+        backends::make_topics(&*log, config, &wanted_topics(&folder, config))?;
+        Self::of(folder, config, stop, (log, None, store), &Rehearsal::default())
     }
 
     /// The same to look inside: topics of a cluster stay as they are.
@@ -196,29 +202,37 @@ impl Deck {
     /// # Errors
     /// Those of [`Deck::open`].
     pub(crate) fn open_to_look(folder: Folder, config: &Config, stop: Stop) -> anyhow::Result<Self> {
-        Self::open_with(folder, config, stop, &Rehearsal::default(), Topics::Leave)
+        if config.log.kind == LogKind::Embedded {
+            return Self::open(folder, config, stop);
+        }
+        let (log, store) = Self::parts(&folder, config)?;
+        Self::of(folder, config, stop, (log, None, store), &Rehearsal::default())
     }
 
-    /// The same with the faults of a rehearsal around log and store.
+    /// The same to run for good: brokers that are away are waited for, and what is
+    /// emitted is kept meanwhile. With the faults of a rehearsal around log and store.
     ///
     /// # Errors
-    /// Those of [`Deck::open`].
-    pub(crate) fn open_rehearsed(
+    /// Those of [`Deck::open`], but for brokers that do not answer.
+    pub(crate) fn open_to_stay(
         folder: Folder,
         config: &Config,
         stop: Stop,
         rehearsal: &Rehearsal,
     ) -> anyhow::Result<Self> {
-        Self::open_with(folder, config, stop, rehearsal, Topics::Make)
+        let wanted = wanted_topics(&folder, config);
+        if config.log.kind == LogKind::Embedded {
+            let (log, store) = Self::parts(&folder, config)?;
+            backends::make_topics(&*log, config, &wanted)?;
+            return Self::of(folder, config, stop, (log, None, store), rehearsal);
+        }
+        let store = backends::open_store(folder.dir(), config)?;
+        let awaited = backends::await_log(folder.dir(), config, wanted, stop.clone())?;
+        let log: Arc<dyn Log> = Arc::clone(&awaited) as Arc<dyn Log>;
+        Self::of(folder, config, stop, (log, Some(awaited), store), rehearsal)
     }
 
-    fn open_with(
-        folder: Folder,
-        config: &Config,
-        stop: Stop,
-        rehearsal: &Rehearsal,
-        topics: Topics,
-    ) -> anyhow::Result<Self> {
+    fn parts(folder: &Folder, config: &Config) -> anyhow::Result<(Arc<dyn Log>, Arc<dyn Store>)> {
         let dir = folder.dir();
         let is_embedded = config.log.kind == LogKind::Embedded && config.store.kind == StoreKind::Sqlite;
         if is_embedded && dir.join(LOG_FILE).exists() && !dir.join(STORE_FILE).exists() {
@@ -227,21 +241,27 @@ impl Deck {
                 dir.display()
             );
         }
-        let (log, store) = (backends::open_log(dir, config)?, backends::open_store(dir, config)?);
-        let wanted = backends::wanted_topics(config, backends::keeps_all(dir));
-        if topics == Topics::Make || config.log.kind == LogKind::Embedded {
-            backends::make_topics(&*log, config, &wanted)?;
-        }
+        Ok((backends::open_log(dir, config)?, backends::open_store(dir, config)?))
+    }
+
+    fn of(
+        folder: Folder,
+        config: &Config,
+        stop: Stop,
+        (log, awaited, store): (Arc<dyn Log>, Option<Arc<Awaited>>, Arc<dyn Store>),
+        rehearsal: &Rehearsal,
+    ) -> anyhow::Result<Self> {
         let (log, store, boundaries) = (rehearsal.log(log), rehearsal.store(store), rehearsal.boundaries());
         let (log, framing) = framing::before(log, config)?;
         Ok(Self {
+            emitters: Emitters::on(&log, folder.dir(), config, wanted_topics(&folder, config)),
             log,
             store,
             stop,
+            awaited,
             boundaries,
             framing,
             budget: Arc::new(Budget::new(config.delivery.memory_cap_bytes)),
-            emitters: Emitters::default(),
             running: Vec::new(),
             server: None,
             folder,
@@ -331,6 +351,11 @@ impl Deck {
         })
     }
 
+    /// Why the log could not be opened, where it was waited for and cannot be had.
+    pub(crate) fn log_failure(&self) -> Option<anyhow::Error> {
+        self.awaited.as_ref().and_then(|awaited| awaited.failure())
+    }
+
     /// Asks all to stop and waits: each takes no more, makes visible what it
     /// handled, and leaves. What does not end in time is left behind: log and
     /// store bear the end of the process at any moment.
@@ -352,12 +377,11 @@ impl Deck {
             server.join();
         }
         // After all who emit, so that nothing is emitted behind their backs.
-        std::mem::take(&mut self.emitters).close(began + DRAIN);
+        self.emitters.close(began + DRAIN);
     }
 
     fn emitter(&mut self, role: Role, config: &Config) -> anyhow::Result<Arc<Emitter>> {
-        let (name, dir, boundaries) = (role.name(), self.folder.dir(), self.boundaries.clone());
-        self.emitters.open(name, &self.log, dir, &config.emitter, boundaries)
+        self.emitters.open(role.name(), &config.emitter, self.boundaries.clone())
     }
 
     fn spawn(&mut self, role: Role, config: &Config, mode: Mode) -> anyhow::Result<()> {
@@ -376,8 +400,11 @@ impl Deck {
             budget: Arc::clone(&self.budget),
         };
         let work = work_of(role, context, config, Arc::clone(&self.store), mode);
-        let (own, stop) = (Arc::clone(&gauges), self.stop.clone());
+        let (own, stop, awaited) = (Arc::clone(&gauges), self.stop.clone(), self.awaited.clone());
         let thread = std::thread::Builder::new().name(role.name().into()).spawn(move || {
+            if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
+                return own.set_phase(Phase::Stopped);
+            }
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
                 .unwrap_or_else(|_| Err(Failure::Fatal("the role panicked; the lines above say where".into())));
             match ended {
@@ -396,11 +423,9 @@ impl Deck {
     }
 }
 
-/// Whether the topics of the catalogue are made where they are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Topics {
-    Make,
-    Leave,
+/// The topics that a folder's log must have.
+fn wanted_topics(folder: &Folder, config: &Config) -> Vec<TopicConfig> {
+    backends::wanted_topics(config, backends::keeps_all(folder.dir()))
 }
 
 /// Whether roles wait for each other as long as it takes (a replay), or as long

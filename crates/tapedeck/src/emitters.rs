@@ -3,24 +3,46 @@
 //!
 //! Not here: emitting.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
 
 use tapedeck_flow::{
     Boundaries,
     emitter::{Emitter, EmitterConfig, EmitterStats},
 };
-use tapedeck_log::Log;
+use tapedeck_log::{Log, TopicConfig};
 
-use crate::exit;
+use crate::{
+    config::{Config, LogKind},
+    exit,
+    known_topics::KnownTopics,
+};
 
 /// Under the data folder: what ring and spool keep, a folder an emitter.
-const DIR: &str = "emitter";
+pub(crate) const DIR: &str = "emitter";
 
 /// The emitters at work.
-#[derive(Default)]
-pub(crate) struct Emitters(Vec<(String, Arc<Emitter>)>);
+pub(crate) struct Emitters {
+    /// The log as they see it: its topics are known also while it is away.
+    log: Arc<dyn Log>,
+    dir: PathBuf,
+    at_work: Vec<(String, Arc<Emitter>)>,
+}
 
 impl Emitters {
+    /// None yet; `data` is the data folder, `wanted` are the topics that a log will have
+    /// that nobody has seen yet.
+    pub(crate) fn on(log: &Arc<dyn Log>, data: &Path, config: &Config, wanted: Vec<TopicConfig>) -> Self {
+        let log = match config.log.kind {
+            LogKind::Embedded => Arc::clone(log),
+            LogKind::Kafka => Arc::new(KnownTopics::before(Arc::clone(log), data, wanted)),
+        };
+        Self { log, dir: data.join(DIR), at_work: Vec::new() }
+    }
+
     /// Opens one by name; what an earlier process left in its folder waits to be
     /// sent.
     ///
@@ -29,26 +51,23 @@ impl Emitters {
     pub(crate) fn open(
         &mut self,
         name: &str,
-        log: &Arc<dyn Log>,
-        data: &Path,
         config: &EmitterConfig,
         boundaries: Boundaries,
     ) -> anyhow::Result<Arc<Emitter>> {
-        let dir = data.join(DIR).join(name);
-        let opened = Emitter::open(Arc::clone(log), &dir, name, config, boundaries);
+        let opened = Emitter::open(Arc::clone(&self.log), &self.dir.join(name), name, config, boundaries);
         let emitter = Arc::new(opened.map_err(|error| exit::folder(format!("emitter {name}: {error}")))?);
-        self.0.push((name.to_owned(), Arc::clone(&emitter)));
+        self.at_work.push((name.to_owned(), Arc::clone(&emitter)));
         Ok(emitter)
     }
 
     /// How each stands, by name.
     pub(crate) fn stats(&self) -> Vec<(String, Arc<EmitterStats>)> {
-        self.0.iter().map(|(name, emitter)| (name.clone(), emitter.stats())).collect()
+        self.at_work.iter().map(|(name, emitter)| (name.clone(), emitter.stats())).collect()
     }
 
     /// Sends what can be sent by then; the rest stays for the next start.
     pub(crate) fn close(self, deadline: Instant) {
-        for (name, emitter) in self.0 {
+        for (name, emitter) in self.at_work {
             // A role that did not end in time holds its own; it bears the end of
             // the process as it bears a kill.
             let Some(emitter) = Arc::into_inner(emitter) else { continue };

@@ -15,6 +15,7 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod admin;
+mod awaited;
 mod backends;
 mod chaos;
 mod cli;
@@ -25,6 +26,7 @@ mod digest;
 mod emitters;
 mod exit;
 mod framing;
+mod known_topics;
 mod migrate;
 mod replay;
 mod show;

@@ -99,6 +99,54 @@ fn a_second_process_on_the_folder_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
+fn a_replay_in_the_folder_of_a_deck_is_refused_whether_the_deck_runs_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let prices = dir.path().join("bars.csv");
+    bars(&prices, &["AAA"], 10, 1);
+    let data = dir.path().join("data");
+    let replay = ["replay", text(&prices), "--currency", "USD", "--data", text(&data)];
+    let deck = Deck::start(&["up", "--data", text(&data)]);
+    refused(&replay, 4, &["another tapedeck works in", text(&data), &deck.url, "another folder"]);
+    eventually("the deck to be ready", || (deck.ask("/health/ready").0 == 200).then_some(()));
+    assert_eq!(deck.terminate(), 0);
+    refused(&replay, 3, &["data folder of `up`", text(&data), "another folder"]);
+}
+
+#[test]
+fn on_a_cluster_neither_replay_nor_demo_takes_the_folder_of_a_deck_and_no_deck_theirs() {
+    let dir = tempfile::tempdir().unwrap();
+    let prices = dir.path().join("bars.csv");
+    bars(&prices, &["AAA"], 10, 1);
+    // Nothing listens there: what is refused is refused before it is asked.
+    let config = file(dir.path(), "t.toml", "[log]\nkind = \"kafka\"\n[kafka]\nbootstrap_servers = \"127.0.0.1:9\"\n");
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    // What every deck leaves behind.
+    std::fs::write(data.join("member"), "host-1a2b3c4d").unwrap();
+    let on = ["--config", &config, "--data", text(&data)];
+    let of_up = ["data folder of `up`", text(&data), "another folder"];
+    refused(&[&["replay", text(&prices), "--currency", "USD"], &on[..]].concat(), 3, &of_up);
+    refused(&[&["demo"], &on[..]].concat(), 3, &of_up);
+    assert!(!data.join("cluster.json").exists(), "the deck's folder has names that are not its own");
+
+    let names = r#"{"prefix":"demo-1a2b3c4d.","schema":"tapedeck_demo_1a2b3c4d","what":"demo"}"#;
+    std::fs::write(data.join("cluster.json"), names).unwrap();
+    refused(&[&["up"], &on[..]].concat(), 3, &["folder of a demo", "demo-1a2b3c4d.", "--roles api"]);
+    refused(&[&["replay", text(&prices), "--currency", "USD"], &on[..]].concat(), 3, &["folder of a demo"]);
+}
+
+#[test]
+fn a_wrong_filter_of_dead_letters_is_named_by_its_flag() {
+    let dir = tempfile::tempdir().unwrap();
+    let _deck = Deck::start(&["up", "--data", text(dir.path())]);
+    refused(
+        &["dlq", "replay", "--class", "odd", "--data", text(dir.path())],
+        3,
+        &["tapedeck: --class: expected one of"],
+    );
+}
+
+#[test]
 fn a_port_in_use_is_named_with_the_key_that_moves_it() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

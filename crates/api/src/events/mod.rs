@@ -43,6 +43,10 @@ const CLOSED: [(&str, &str); 2] = [
 /// What an answer with `?ack=spool` says of all that were accepted.
 const SPOOL_NOTE: &str = "not in the log yet: kept by this process, also over its end, and sent when the log takes it";
 
+/// What a 503 of a post that waited for the log says of its events.
+const UNKNOWN: &str = "whether events of this post were written is not known: send the same body again until it is \
+                       taken, and readers drop by event_id what is there twice";
+
 /// What became of one event.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "lowercase")]
@@ -110,7 +114,7 @@ pub(crate) struct Line {
     responses(
         (status = 202, description = "A result for each; the accepted are durable, or on their way with `ack=spool`", body = EventsResult),
         (status = 400, description = "None was taken; `results` says why", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "The log does not answer; with `ack=spool`: ring and spool are full, `results` says which were taken", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "The log does not answer, and whether it took the events is not known: send the same body again, readers drop what is there twice. With `ack=spool`: ring and spool are full, `results` says which were taken", body = ProblemBody, content_type = "application/problem+json"),
         (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn post(
@@ -136,7 +140,7 @@ pub(crate) async fn post(
     let (results, stopped) = match ack {
         Ack::Log => {
             let written = app.log(move |log| match read() {
-                Ok(lines) => Ok(Ok(write(log.as_ref(), lines)?)),
+                Ok(lines) => Ok(Ok(write(log.as_ref(), lines).map_err(unknown)?)),
                 Err(problem) => Ok(Err(problem)),
             });
             (written.await??, None)
@@ -208,6 +212,14 @@ fn write(log: &dyn Log, mut lines: Vec<Line>) -> Result<Vec<EventResult>, LogErr
             }
             Err(other) => return Err(other),
         }
+    }
+}
+
+/// Says with a failure that may pass what is known of the events then.
+fn unknown(error: LogError) -> LogError {
+    match error {
+        LogError::Transient(why) => LogError::Transient(format!("{why}; {UNKNOWN}")),
+        other => other,
     }
 }
 

@@ -45,11 +45,11 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     live: broadcast::Sender<Arc<Live>>,
     closing: watch::Sender<bool>,
-    partitions: usize,
 }
 
 struct State {
-    /// The offset of the next record, by partition.
+    /// The offset of the next record, by partition; none before the log was asked
+    /// for the first time.
     next: Vec<u64>,
     /// Records that brought an alert again, by partition.
     repeats: Vec<BTreeSet<u64>>,
@@ -76,30 +76,28 @@ impl Tail {
 
 impl Hub {
     /// Starts to read at the end of the alerts, as of now; ids are gathered from
-    /// a window before it.
+    /// a window before it. A log that is away is asked again and again, and nobody is
+    /// connected before.
     pub(crate) fn start(log: Arc<dyn Log>, stop: Stop, queue_events: usize) -> Result<(Arc<Self>, Tail), LogError> {
-        let topic = log.topics()?.into_iter().find(|topic| &*topic.config.name == ALERTS);
-        let topic =
-            topic.ok_or_else(|| LogError::Fatal(format!("the log has no topic `{ALERTS}`; make the topics first")))?;
-        let next: Vec<u64> = topic.partitions.iter().map(|partition| partition.end).collect();
-        let warm: Vec<u64> =
-            topic.partitions.iter().map(|p| p.start.max(p.end.saturating_sub(WINDOW as u64))).collect();
-        let partitions = next.len();
-        let state = State { next: next.clone(), repeats: vec![BTreeSet::new(); partitions], trouble: None };
+        let state = State { next: Vec::new(), repeats: Vec::new(), trouble: None };
         let hub = Arc::new(Self {
             state: Mutex::new(state),
             live: broadcast::Sender::new(queue_events.max(1)),
             closing: watch::Sender::new(false),
-            partitions,
         });
-        let reader = Follower {
-            hub: Arc::clone(&hub),
-            log,
-            at: warm,
-            seen: (0..partitions).map(|_| Window::new(WINDOW)).collect(),
-        };
+        let mut reader = Follower { hub: Arc::clone(&hub), log, at: Vec::new(), seen: Vec::new() };
+        match reader.find_ends() {
+            Err(error) if error.is_transient() => lock(&hub.state).trouble = Some(error.to_string()),
+            found => found?,
+        }
         let thread = thread::Builder::new().name("api-alerts".into()).spawn(move || reader.run(&stop));
         Ok((hub, Tail(thread.expect("a thread at start"))))
+    }
+
+    /// Whether the positions are known that a socket begins at; else why not.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        let state = lock(&self.state);
+        if state.next.is_empty() { Err(state.trouble.clone().unwrap_or_default()) } else { Ok(()) }
     }
 
     /// The queue of all alerts after the positions that come with it.
@@ -111,7 +109,7 @@ impl Hub {
 
     /// Number of partitions of the alerts.
     pub(crate) fn partitions(&self) -> usize {
-        self.partitions
+        lock(&self.state).next.len()
     }
 
     /// Whether a record brings an alert again.
@@ -171,14 +169,34 @@ struct Follower {
 impl Follower {
     fn run(mut self, stop: &Stop) {
         while !stop.requested() {
-            let Err(error) = self.read(stop) else { return };
-            tracing::warn!(%error, "alerts cannot be read; trying again");
-            lock(&self.hub.state).trouble = Some(error.to_string());
+            let read =
+                if self.at.is_empty() { self.find_ends().and_then(|()| self.read(stop)) } else { self.read(stop) };
+            let Err(error) = read else { return };
+            let why = error.to_string();
+            let before = lock(&self.hub.state).trouble.replace(why.clone());
+            // Said once, not twice a second for as long as the log is away.
+            if before.as_ref() != Some(&why) {
+                tracing::warn!(%error, "alerts cannot be read; trying again");
+            }
             if let LogError::OutOfRange { .. } = error {
                 self.skip_to_start();
             }
             stop.wait(RETRY);
         }
+    }
+
+    /// Begins at the end, as of now.
+    fn find_ends(&mut self) -> Result<(), LogError> {
+        let topic = self.log.topics()?.into_iter().find(|topic| &*topic.config.name == ALERTS);
+        let topic =
+            topic.ok_or_else(|| LogError::Fatal(format!("the log has no topic `{ALERTS}`; make the topics first")))?;
+        let before = |start: u64, end: u64| start.max(end.saturating_sub(WINDOW as u64));
+        self.at = topic.partitions.iter().map(|p| before(p.start, p.end)).collect();
+        self.seen = topic.partitions.iter().map(|_| Window::new(WINDOW)).collect();
+        let mut state = lock(&self.hub.state);
+        state.repeats = vec![BTreeSet::new(); topic.partitions.len()];
+        state.next = topic.partitions.iter().map(|partition| partition.end).collect();
+        Ok(())
     }
 
     /// Goes on within what the log holds, in all partitions at once.

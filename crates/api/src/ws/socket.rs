@@ -129,6 +129,7 @@ pub(crate) async fn alerts(
     let params = SocketParams { severity: query.text("severity")?, since: query.text("since")? };
     query.finish()?;
     let filter = Filter::parse(params.severity.as_deref())?;
+    app.hub.ready().map_err(|why| Problem::unavailable(format!("the log cannot answer now: {why}"), 1))?;
     let upgrade = upgrade.map_err(|error| {
         Problem::new(
             StatusCode::UPGRADE_REQUIRED,

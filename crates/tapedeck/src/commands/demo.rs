@@ -2,15 +2,16 @@
 //!
 //! Not here: the generator.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use tapedeck_contracts::Timestamp;
 use tapedeck_flow::Stop;
 
 use super::{checked, stop_on_signals, up};
 use crate::{
+    backends::OwnNames,
     cli::{DemoArgs, Role},
-    config::Config,
+    config::{Config, LogKind, StoreKind},
     deck::{Deck, Folder, Mode},
     exit, show,
 };
@@ -64,11 +65,19 @@ struct Demo {
     sessions: Vec<tapedeck_roles::forward_test::config::SessionConfig>,
 }
 
-pub(super) fn run(config: Config, args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(mut config: Config, data: Option<PathBuf>, args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
+    let is_embedded = config.log.kind == LogKind::Embedded && config.store.kind == StoreKind::Sqlite;
+    if data.is_none() && !is_embedded {
+        // The config's folder is that of what runs for good on these servers.
+        config.data.dir.push("demo");
+    }
     let config = checked(demo_config(config, args)?)?;
     let stop = Stop::new();
     stop_on_signals(&stop)?;
-    let mut deck = Deck::open(Folder::claim_alone(&config.data.dir)?, &config, stop)?;
+    let folder = Folder::claim_alone(&config.data.dir)?;
+    // On servers that others use a demo shares nothing with them.
+    let names = OwnNames::give(folder.dir(), &config, "demo")?;
+    let mut deck = Deck::open(folder, &config, stop)?;
     deck.start(&config, &Role::ALL, Mode::Live)?;
     let url = deck.url().unwrap_or_default();
     if json {
@@ -82,14 +91,26 @@ pub(super) fn run(config: Config, args: &DemoArgs, json: bool) -> anyhow::Result
              {url}/api/positions/latest\n  \
              {url}/api/metrics/symbols\n  \
              {url}/docs\n\n\
-             Its times run ahead of the clock. Ctrl-C ends it; the same command goes on where it was.",
+             Its times run ahead of the clock. Ctrl-C ends it; the same command goes on where it was.{}",
             args.speed,
             config.data.dir.display(),
             // The market of a first run begins now.
             Timestamp::from_millis(jiff::Timestamp::now().as_millisecond() - 60_000),
+            names.map(|names| own_names(&names, &config)).unwrap_or_default(),
         ));
     }
     up::watch(deck)
+}
+
+/// Where a demo lies on servers, and how it is removed.
+fn own_names(names: &OwnNames, config: &Config) -> String {
+    format!(
+        "\nOn the servers its topics begin with `{}` and its tables lie in the schema `{}`; the topics go with \
+         `tapedeck topics apply --data {} --delete TOPIC…`.",
+        names.prefix,
+        names.schema,
+        config.data.dir.display()
+    )
 }
 
 fn demo_config(mut config: Config, args: &DemoArgs) -> anyhow::Result<Config> {

@@ -47,7 +47,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
     match cli.command {
         Command::Config(command) => check_or_show(&config, &command, cli.config, json),
         Command::Up(args) => up::run(&checked(config)?, &args, &Rehearsal::of(variables).map_err(exit::input)?, json),
-        Command::Demo(args) => demo::run(config, &args, json),
+        Command::Demo(args) => demo::run(config, cli.data, &args, json),
         Command::Replay(args) => replay::run(config, cli.data, &args, json),
         Command::Topics(command) => topics::run(&config, &command, json),
         Command::Groups(command) => groups::run(&config, &command, json),

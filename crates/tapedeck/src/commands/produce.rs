@@ -15,7 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use tapedeck_contracts::catalogue::Catalogue;
 
-use crate::{admin::Admin, cli::ProduceArgs, config::Config, exit, show};
+use crate::{
+    admin::Admin,
+    cli::{AckArg, ProduceArgs},
+    config::Config,
+    exit, show,
+};
 
 /// Lines in one request: a round trip each, well below the api's body limit for
 /// events of usual size.
@@ -47,6 +52,14 @@ struct Sent {
     accepted: u64,
     rejected: u64,
     errors: Vec<String>,
+    /// `spool` where the accepted are kept and not in the log yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ack: Option<&'static str>,
+}
+
+/// Whether lines are records as they are.
+fn is_raw(args: &ProduceArgs) -> bool {
+    args.is_raw() || Catalogue::get().topic(&args.topic).is_none()
 }
 
 pub(super) fn run(config: &Config, args: &ProduceArgs, json: bool) -> anyhow::Result<ExitCode> {
@@ -58,9 +71,17 @@ pub(super) fn run(config: &Config, args: &ProduceArgs, json: bool) -> anyhow::Re
         }
         None => Box::new(BufReader::new(std::io::stdin())),
     };
-    let admin = Admin::connect(config)?;
+    let admin = match args.ack {
+        AckArg::Log => Admin::connect(config)?,
+        AckArg::Spool if is_raw(args) => {
+            return Err(exit::input(
+                "--ack spool takes events of the catalogue, without -K, -H, -Z and -p: records as they stand go to the log",
+            ));
+        }
+        AckArg::Spool => Admin::connect_to_emit(config)?,
+    };
     let sent = send(&admin, args, input);
-    admin.close();
+    admin.close_emitting()?;
     let sent = sent?;
     if json {
         show::json(&sent);
@@ -68,17 +89,23 @@ pub(super) fn run(config: &Config, args: &ProduceArgs, json: bool) -> anyhow::Re
         for error in &sent.errors {
             show::say(error);
         }
-        show::out(&format!("{}: {} accepted, {} rejected", sent.topic, sent.accepted, sent.rejected));
+        let kept = if sent.ack == Some("spool") { ", kept to be sent when the log takes them" } else { "" };
+        show::out(&format!("{}: {} accepted, {} rejected{kept}", sent.topic, sent.accepted, sent.rejected));
     }
     Ok(if sent.rejected == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::INPUT) })
 }
 
 fn send(admin: &Admin, args: &ProduceArgs, input: impl BufRead) -> anyhow::Result<Sent> {
     let topic = &args.topic;
-    let is_raw = args.is_raw() || Catalogue::get().topic(topic).is_none();
-    let path = if is_raw { format!("/api/admin/records/{topic}") } else { format!("/api/v1/events/{topic}") };
+    let is_raw = is_raw(args);
+    let ack = (args.ack == AckArg::Spool).then_some("spool");
+    let path = match (is_raw, ack) {
+        (true, _) => format!("/api/admin/records/{topic}"),
+        (false, None) => format!("/api/v1/events/{topic}"),
+        (false, Some(ack)) => format!("/api/v1/events/{topic}?ack={ack}"),
+    };
     let headers = headers(args)?;
-    let mut sent = Sent { topic: topic.clone(), ..Sent::default() };
+    let mut sent = Sent { topic: topic.clone(), ack, ..Sent::default() };
     let mut body = Vec::new();
     // The lines of the input that the lines of the body are.
     let mut numbers = Vec::new();

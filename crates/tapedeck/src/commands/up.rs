@@ -8,6 +8,7 @@ use tapedeck_flow::Stop;
 
 use super::stop_on_signals;
 use crate::{
+    backends::OwnNames,
     chaos::rehearsal::Rehearsal,
     cli::{Role, UpArgs},
     config::Config,
@@ -20,9 +21,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn run(config: &Config, args: &UpArgs, rehearsal: &Rehearsal, json: bool) -> anyhow::Result<ExitCode> {
     let roles = if args.roles.is_empty() { Role::ALL.to_vec() } else { args.roles.clone() };
+    OwnNames::refuse_trading(&config.data.dir, config, &roles)?;
     let stop = Stop::new();
     stop_on_signals(&stop)?;
-    let mut deck = Deck::open_rehearsed(Folder::claim_alone(&config.data.dir)?, config, stop, rehearsal)?;
+    let mut deck = Deck::open_to_stay(Folder::claim_alone(&config.data.dir)?, config, stop, rehearsal)?;
     deck.start(config, &roles, Mode::Live)?;
     announce(&deck, config, &roles, json);
     watch(deck)
@@ -40,8 +42,11 @@ pub(super) fn watch(deck: Deck) -> anyhow::Result<ExitCode> {
             told = trouble;
         }
     }
-    let failed = deck.failed();
+    let (unopened, failed) = (deck.log_failure(), deck.failed());
     deck.shut_down();
+    if let Some(error) = unopened {
+        return Err(error);
+    }
     match failed {
         Some((role, why)) => anyhow::bail!("{} failed: {why}", role.name()),
         None => Ok(ExitCode::SUCCESS),
