@@ -13,7 +13,7 @@ use tapedeck_log::{Headers, LogError, LogRecord, PollLimits, Result, TopicPartit
 use crate::{
     client::Client,
     consumer::{Bell, Handle},
-    error::code_error,
+    error::refused,
     native::queue::{Found, Next, PartitionQueue},
 };
 
@@ -219,7 +219,8 @@ impl Fetcher {
                 Err(LogError::Fatal(text))
             }
             code => {
-                let error = code_error(code, "", &format!("read {}", cursor.place));
+                let needs = format!("Read on topic `{}`", cursor.place.topic);
+                let error = refused(code, "", &format!("read {}", cursor.place), &needs);
                 match &error {
                     LogError::Fatal(text) => cursor.state = State::Failed(text.clone()),
                     _ => cursor.queue.pop(),

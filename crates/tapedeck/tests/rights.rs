@@ -192,6 +192,17 @@ fn a_whole_deck_works_with_the_rights_that_are_printed_and_no_others() {
         let output = run(&[command, &on].concat());
         assert!(output.status.success(), "{command:?}: {}{}", stdout(&output), stderr(&output));
     }
+    // A fill that is there with another content is a dead letter; it is sent again, and is one once more.
+    let twice = report(3).replace("\"F3\"", "\"F1\"");
+    assert_eq!(deck.post("/api/v1/events/exec.reports.v1", "application/json", &twice).0, 202);
+    let letters = |status: &[&str]| {
+        let output = run(&[&["dlq", "list", "--json"], status, &on].concat());
+        let listed = serde_json::from_slice::<Value>(&output.stdout).ok()?;
+        listed.as_array().map(Vec::len)
+    };
+    eventually("the dead letter", || (letters(&[]) == Some(1)).then_some(()));
+    json(&[&["dlq", "replay", "--all", "--json"][..], &on].concat());
+    eventually("its second", || (letters(&["--all"]) == Some(2)).then_some(()));
     assert_eq!(deck.terminate(), 0);
 }
 

@@ -172,10 +172,8 @@ impl Follower {
             let read =
                 if self.at.is_empty() { self.find_ends().and_then(|()| self.read(stop)) } else { self.read(stop) };
             let Err(error) = read else { return };
-            let why = error.to_string();
-            let before = lock(&self.hub.state).trouble.replace(why.clone());
             // Said once, not twice a second for as long as the log is away.
-            if before.as_ref() != Some(&why) {
+            if lock(&self.hub.state).trouble.replace(error.to_string()).is_none() {
                 tracing::warn!(%error, "alerts cannot be read; trying again");
             }
             if let LogError::OutOfRange { .. } = error {
