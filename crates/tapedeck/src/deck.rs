@@ -248,7 +248,7 @@ impl Deck {
         folder: Folder,
         config: &Config,
         stop: Stop,
-        (log, awaited, store): (Arc<dyn Log>, Option<Arc<Awaited>>, Arc<dyn Store>),
+        (log, awaited, store): Opened,
         rehearsal: &Rehearsal,
     ) -> anyhow::Result<Self> {
         let (log, store, boundaries) = (rehearsal.log(log), rehearsal.store(store), rehearsal.boundaries());
@@ -422,6 +422,9 @@ impl Deck {
         Ok(())
     }
 }
+
+/// A log, the same where it may come later, and a store.
+type Opened = (Arc<dyn Log>, Option<Arc<Awaited>>, Arc<dyn Store>);
 
 /// The topics that a folder's log must have.
 fn wanted_topics(folder: &Folder, config: &Config) -> Vec<TopicConfig> {
