@@ -76,7 +76,9 @@ pub struct Tree {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Training weight that passed (XGBoost's `sum_hessian`, LightGBM's counts): finite, ≥ 0.
-    /// Only the shares of siblings are used; where both are 0 each has one half.
+    /// Only the shares of siblings are used; where both are 0 each has one half. XGBoost
+    /// itself divides by the parent's, an `f32` that was rounded apart from its children's:
+    /// shares differ by up to 1e-7, contributions of some 1 by 1e-8.
     pub cover: f64,
     /// A leaf or a split.
     pub kind: NodeKind,

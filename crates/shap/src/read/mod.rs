@@ -58,7 +58,7 @@ pub enum Trees {
 impl Ensemble {
     /// The model in a file of XGBoost (`save_model` as JSON or UBJSON) or LightGBM
     /// (`save_model`); the format is seen from its first bytes. Memory stays within some
-    /// twenty times the file's size. Trees after the best iteration are left out.
+    /// thirty times the file's size. Trees after the best iteration are left out.
     ///
     /// # Errors
     /// When it is of no known format, broken, or no sum of plain trees.
