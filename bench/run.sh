@@ -3,20 +3,21 @@
 #
 #   bench/run.sh            all parts
 #   bench/run.sh emit peers some of them: cold program emit peers catch-up outage dedupe
-#                           dlq rest kafka pipeline
+#                           dlq rest kafka pipeline shap
 #
 # FILLS sets the size of the REST benchmark (10,000,000), COLD=0 leaves out the cold
 # build, SECONDS_EACH how long each run of emit and peers takes (60), PER_S their rate
 # (100,000), OUTAGE_S and CATCH_UP_PER_S the outage before catch-up (30, 20,000),
 # STORE_OUTAGE_S how long the store is away in outage (60), RECORDS how many each turn of
-# kafka moves (1,000,000), REPORTS how many each turn of pipeline stores (300,000),
+# kafka moves (1,000,000), PYTHON the interpreter of shap's peers (3.12 or newer for the
+# newest of them), REPORTS how many each turn of pipeline stores (300,000),
 # BENCH_DIR where logs and stores are written (a temporary folder; emit needs 25 GB).
 set -eu
 cd "$(dirname "$0")/.."
 fills=${FILLS:-10000000}
 seconds=${SECONDS_EACH:-60}
 per_s=${PER_S:-100000}
-parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline}
+parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline shap}
 cache=${TAPEDECK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tapedeck}
 work=$(mktemp -d ${BENCH_DIR:+-p "$BENCH_DIR"})
 pid=
@@ -105,10 +106,10 @@ server() { # SCRIPT DIR [OPTIONS]
 }
 
 # A Python environment with what a peer names; its interpreter is then $python.
-environment() { # PEER
+environment() { # PEER [PYTHON]
     python=$cache/$1/bin/python
     "$python" -m pip freeze 2>/dev/null | grep -qxF "$(tail -n 1 "bench/peers/$1/requirements.txt")" && return 0
-    { python3 -m venv "$cache/$1" && "$python" -m pip install --quiet --requirement "bench/peers/$1/requirements.txt"; } && return 0
+    { "${2:-python3}" -m venv "$cache/$1" && "$python" -m pip install --quiet --requirement "bench/peers/$1/requirements.txt"; } && return 0
     rm -rf "${cache:?}/$1"
     echo "$1 skipped: no Python environment with it can be made here"
     return 1
@@ -157,6 +158,20 @@ part_pipeline() {
     rm -rf "$work/kafka" "$work/postgres" "$work/pipeline"
 }
 
+# Contributions of features, by us and by Python, on the same rows and one thread.
+part_shap() {
+    # The newest libraries want a newer Python than many systems have by default.
+    newest=${PYTHON:-python3}
+    for version in 3.12 3.13; do [ -n "${PYTHON:-}" ] || ! "python$version" -c '' 2>/dev/null || newest=python$version; done
+    if environment shap "$newest"; then
+        step "$python" bench/peers/shap/peer.py "$work/shap" ../shared/data/shap
+        step cargo bench --quiet -p tapedeck-shap --bench explain -- "$work/shap"
+        rm -rf "$work/shap"
+    else
+        step cargo bench --quiet -p tapedeck-shap --bench explain
+    fi
+}
+
 part_rest() {
     step $bench fill "$work/fills" "$fills"
     up --data "$work/fills" --roles api
@@ -170,7 +185,7 @@ bench=target/release/tapedeck-bench program=target/release/tapedeck
 for part in $parts; do
     case $part in
         cold) ;;
-        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline) "part_$part" ;;
+        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline | shap) "part_$part" ;;
         catch-up) part_catch_up ;;
         *) echo "bench/run.sh: there is no part $part" >&2; exit 2 ;;
     esac

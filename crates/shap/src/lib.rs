@@ -4,14 +4,16 @@
 //! Not here: training, events, models kept by version (the role that decides), and
 //! anything of the other crates of this project: this one stands alone.
 
-mod explain;
+pub mod explain;
 mod model;
 mod predict;
 mod read;
 pub mod reference;
 mod tree;
 
-pub use explain::{Explainer, InvalidEnsemble, Scratch, Width};
+pub use explain::{
+    Explainer, InvalidEnsemble, MismatchError, Scratch, Weighted, WeightedError, Width, additivity_error, margin,
+};
 pub use model::Facts;
 pub use predict::RowError;
 pub use read::{ModelError, Trees};

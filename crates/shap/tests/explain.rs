@@ -3,13 +3,15 @@
 //! Not here: models that the real libraries trained (`trained`), and reference files
 //! (`explain_files`).
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
 mod common;
 
 use common::{ensembles, rows};
 use proptest::prelude::*;
 use tapedeck_shap::{
-    Ensemble, Explainer, Missing, Node, NodeKind, Origin, OutputTree, Precision, RowError, Rule, Scratch, Split, Tree,
-    Width, reference::by_leaves,
+    Ensemble, Explainer, MismatchError, Missing, Node, NodeKind, Origin, OutputTree, Precision, RowError, Rule,
+    Scratch, Split, Tree, Weighted, WeightedError, Width, reference::by_leaves,
 };
 
 const FEATURES: usize = 5;
@@ -204,4 +206,55 @@ fn split(ensemble: &mut Ensemble) -> &mut Split {
         NodeKind::Split(split) => split,
         NodeKind::Leaf { .. } => panic!("the root of these trees is a split"),
     }
+}
+
+proptest! {
+    #[test]
+    fn weighted_models_are_explained_as_the_sum_of_their_parts(
+        ensembles in prop::collection::vec(ensembles(FEATURES), 1..4),
+        rows in many_rows(FEATURES),
+        weights in prop::collection::vec(-1.0..2.0, 120),
+    ) {
+        let mut ensembles = ensembles;
+        let outputs = ensembles[0].outputs();
+        ensembles.retain(|ensemble| ensemble.outputs() == outputs);
+        let members: Vec<Explainer> = ensembles.iter().map(|ensemble| Explainer::double(ensemble).unwrap()).collect();
+        let parts: Vec<Vec<f64>> = members.iter().map(|member| explained(member, &rows)).collect();
+        let (count, each) = (rows.len() / FEATURES, members[0].contributions());
+        let weights = &weights[..count * members.len()];
+        let mut contributions = vec![f64::NAN; count * each];
+        let mut margins = vec![f64::NAN; count * members.len() * outputs];
+        let models = Weighted::new(members).unwrap();
+        let mut scratch = Scratch::new();
+        models.explain_f64(&rows, weights, &mut scratch, &mut contributions, &mut margins).unwrap();
+        for at in 0..contributions.len() {
+            let weights = weights[at / each * parts.len()..].iter();
+            let sum: f64 = weights.zip(&parts).map(|(weight, part)| weight * part[at]).sum();
+            prop_assert!((contributions[at] - sum).abs() < 1e-12);
+        }
+        for (at, margin) in margins.iter().enumerate() {
+            let (row, member, output) = (at / outputs / parts.len(), at / outputs % parts.len(), at % outputs);
+            let part = &parts[member][row * each + output * (FEATURES + 1)..][..=FEATURES];
+            prop_assert!((margin - part.iter().sum::<f64>()).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn models_that_do_not_go_together_are_refused() {
+    let explainer = |nodes, features| Explainer::new(&path(nodes, features)).unwrap();
+    assert_eq!(Weighted::new(Vec::new()).unwrap_err(), MismatchError::None);
+    let mut other = path(2, 3);
+    other.features[1] = "macd".into();
+    let renamed = Weighted::new(vec![explainer(2, 3), Explainer::new(&other).unwrap()]).unwrap_err();
+    assert_eq!(renamed.to_string(), "model 1 has other features than model 0: feature 1 is `macd`, not `f1`");
+    let shorter = Weighted::new(vec![explainer(2, 3), explainer(2, 2)]).unwrap_err();
+    assert_eq!(shorter.to_string(), "model 1 has other features than model 0: 2 and not 3");
+    let models = Weighted::new(vec![explainer(2, 2), explainer(3, 2)]).unwrap();
+    let (mut out, mut margins) = ([0.0; 3], [0.0; 2]);
+    let mut explain =
+        |weights: &[f64]| models.explain(&[0.0, 1.0], weights, &mut Scratch::new(), &mut out, &mut margins);
+    assert_eq!(explain(&[1.0]).unwrap_err(), WeightedError::Weights { weights: 1, rows: 1, members: 2 });
+    assert_eq!(explain(&[1.0, f64::NAN]).unwrap_err(), WeightedError::NotFinite { row: 0, member: 1 });
+    explain(&[1.0, 0.0]).unwrap();
 }

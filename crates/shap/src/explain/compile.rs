@@ -2,13 +2,13 @@
 //!
 //! Not here: what that form is (`program`), and the points themselves (`quadrature`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{
     InvalidEnsemble,
     columns::{Columns, threshold},
     lanes::Number,
-    program::{Kind, MAX_POINTS, Pass, Places, Program, Repeat, Run, Span, Split},
+    program::{Form, GROUP, Group, Kind, MAX_POINTS, MIN_POINTS, Pass, Places, Program, Repeat, Run, Span, Split},
     quadrature::{Quadrature, points_needed},
 };
 use crate::{Ensemble, NodeKind, Precision, Split as Question, Tree};
@@ -19,11 +19,13 @@ pub(super) fn compile<T: Number>(ensemble: &Ensemble) -> Result<Program<T>, Inva
         precision: ensemble.precision,
         features: ensemble.features.len(),
         columns: Columns::default(),
+        group: Vec::new(),
         program: Program {
             features: ensemble.features.len(),
             biases: ensemble.base_margins.clone(),
             rounds: ensemble.precision == Precision::Single,
             columns: Vec::new(),
+            groups: Vec::new(),
             passes: Vec::new(),
             runs: Vec::new(),
             nodes: Vec::new(),
@@ -32,6 +34,7 @@ pub(super) fn compile<T: Number>(ensemble: &Ensemble) -> Result<Program<T>, Inva
             most: Places::default(),
         },
     };
+    let mut output = 0;
     let mut order: Vec<usize> = (0..ensemble.trees.len()).collect();
     order.sort_by_key(|&tree| ensemble.trees[tree].output);
     for index in order {
@@ -40,8 +43,13 @@ pub(super) fn compile<T: Number>(ensemble: &Ensemble) -> Result<Program<T>, Inva
             .and_then(|shape| (of.output < ensemble.outputs()).then_some(shape))
             .ok_or(InvalidEnsemble { tree: index })?;
         compiler.program.biases[of.output] += shape.mean;
-        compiler.add(&of.tree, &shape, of.output);
+        if of.output != output {
+            compiler.close_group(output);
+            output = of.output;
+        }
+        compiler.add(&of.tree, &shape, output);
     }
+    compiler.close_group(output);
     compiler.program.columns = compiler.columns.list;
     Ok(compiler.program)
 }
@@ -141,6 +149,8 @@ struct Compiler<T> {
     precision: Precision,
     features: usize,
     columns: Columns,
+    /// Different features of the open group, in the order of their places.
+    group: Vec<usize>,
     program: Program<T>,
 }
 
@@ -153,10 +163,6 @@ struct Schedule {
     left_first: Vec<bool>,
     /// Place among the holds of each node that repeats a feature; 0 for the others.
     holds: Vec<u32>,
-    /// Different features, in the order of their places.
-    features: Vec<usize>,
-    /// Place of each node's feature.
-    feature_places: Vec<u32>,
 }
 
 impl<T: Number> Compiler<T> {
@@ -164,36 +170,45 @@ impl<T: Number> Compiler<T> {
         if shape.distinct == 0 {
             return;
         }
-        let quadrature = Quadrature::new(points_needed(shape.distinct));
+        let quadrature = Quadrature::new(points_needed(shape.distinct).max(MIN_POINTS));
         let schedule = Schedule::new(tree, shape);
         let count = quadrature.points.len();
         let passes = count.div_ceil(MAX_POINTS);
         for nth in 0..passes {
             // As even as can be: 3 and 2 rather than 4 and 1.
             let (from, to) = (nth * count / passes, (nth + 1) * count / passes);
-            self.pass(tree, shape, &schedule, (&quadrature.points[from..to], &quadrature.weights[from..to]), output);
+            self.pass(tree, shape, &schedule, (&quadrature.points[from..to], &quadrature.weights[from..to]));
+            let open = self.program.groups.last().map_or(0, |group| group.passes.to);
+            if self.program.passes.len() - open == GROUP {
+                self.close_group(output);
+            }
         }
         let most = &mut self.program.most;
         let nodes: usize = schedule.runs.iter().map(|(_, nodes)| nodes.len()).sum();
         most.nodes = most.nodes.max(nodes);
         most.holds = most.holds.max(1 + schedule.holds.iter().filter(|&&hold| hold > 0).count());
-        most.features = most.features.max(schedule.features.len());
     }
 
-    fn pass(
-        &mut self,
-        tree: &Tree,
-        shape: &Shape,
-        schedule: &Schedule,
-        (at, weights): (&[f64], &[f64]),
-        output: usize,
-    ) {
+    /// Passes since the last group become one.
+    fn close_group(&mut self, output: usize) {
+        let program = &mut self.program;
+        let from = program.groups.last().map_or(0, |group| group.passes.to);
+        if from == program.passes.len() {
+            return;
+        }
+        program.most.features = program.most.features.max(self.group.len());
+        let first = program.sums.len();
+        program.sums.extend(self.group.drain(..).map(|feature| (output * self.features + feature) as u32));
+        let sums = Span { from: first, to: program.sums.len() };
+        program.groups.push(Group { passes: Span { from, to: program.passes.len() }, sums });
+    }
+
+    fn pass(&mut self, tree: &Tree, shape: &Shape, schedule: &Schedule, (at, weights): (&[f64], &[f64])) {
         let mut pass = Pass {
             count: at.len(),
             points: [T::ZERO; MAX_POINTS],
             weights: [T::ZERO; MAX_POINTS],
             runs: Span { from: self.program.runs.len(), to: 0 },
-            sums: Span { from: self.program.sums.len(), to: 0 },
         };
         for (k, (&point, &weight)) in at.iter().zip(weights).enumerate() {
             pass.points[k] = T::from_f64(point);
@@ -204,16 +219,23 @@ impl<T: Number> Compiler<T> {
             let from = self.program.nodes.len();
             for &index in nodes {
                 let NodeKind::Split(split) = &tree.nodes[index].kind else { continue };
-                let node = self.node(tree, (index, split), shape, schedule, at);
-                self.program.nodes.push(node);
+                let mut top = self.node(tree, (index, split), shape, schedule, at);
+                if !matches!(kind.form, Form::Crown) {
+                    self.program.nodes.push(top);
+                    continue;
+                }
+                let (first, second) = schedule.children(index, split);
+                let below = [first, second].map(|child| match &tree.nodes[child].kind {
+                    NodeKind::Split(split) => self.node(tree, (child, split), shape, schedule, at),
+                    NodeKind::Leaf { .. } => top,
+                });
+                top.leaf = T::from_f64(below[0].share.to_f64() - below[1].share.to_f64());
+                self.program.nodes.extend([top, below[0], below[1]]);
             }
-            let nodes = Span { from, to: self.program.nodes.len() };
-            self.program.runs.push(Run { kind: *kind, nodes, place });
-            place += nodes.to - nodes.from;
+            self.program.runs.push(Run { kind: *kind, nodes: Span { from, to: self.program.nodes.len() }, place });
+            place += nodes.len();
         }
         pass.runs.to = self.program.runs.len();
-        self.program.sums.extend(schedule.features.iter().map(|feature| (output * self.features + feature) as u32));
-        pass.sums.to = self.program.sums.len();
         self.program.passes.push(pass);
     }
 
@@ -225,7 +247,7 @@ impl<T: Number> Compiler<T> {
         schedule: &Schedule,
         at: &[f64],
     ) -> Split<T> {
-        let (first, second) = children(tree, split);
+        let (first, second) = schedule.children(index, split);
         let share = shape.share(index, first == split.left);
         let (mut scale, mut base) = (1.0, share);
         if let (Some(first), Some(second)) = (leaf(tree, first), leaf(tree, second)) {
@@ -260,19 +282,20 @@ impl<T: Number> Compiler<T> {
             share: T::from_f64(base),
             leaf: T::from_f64(leaf(tree, second).unwrap_or(0.0)),
             column: self.columns.of(split, self.precision),
-            feature: schedule.feature_places[index],
+            feature: self.feature_place(split.feature),
             first: schedule.places[first],
             second: schedule.places[second],
             repeat,
         }
     }
-}
 
-/// The first child and the second: a leaf beside none is the second.
-fn children(tree: &Tree, split: &Question) -> (usize, usize) {
-    match [split.left, split.right].map(|child| leaf(tree, child).is_some()) {
-        [true, false] => (split.right, split.left),
-        _ => (split.left, split.right),
+    /// Place of a feature in the open group.
+    fn feature_place(&mut self, feature: usize) -> u32 {
+        let place = self.group.iter().position(|&known| known == feature).unwrap_or(self.group.len());
+        if place == self.group.len() {
+            self.group.push(feature);
+        }
+        place as u32
     }
 }
 
@@ -283,31 +306,48 @@ fn leaf(tree: &Tree, index: usize) -> Option<f64> {
     }
 }
 
+/// What a split is as the trees' readers made it.
+fn question(tree: &Tree, index: usize) -> Option<&Question> {
+    match &tree.nodes[index].kind {
+        NodeKind::Leaf { .. } => None,
+        NodeKind::Split(split) => Some(split),
+    }
+}
+
+/// What tells a split from others, and whether its left child is the first.
+fn kind(tree: &Tree, shape: &Shape, index: usize, split: &Question) -> (Kind, bool) {
+    let [left, right] = [split.left, split.right].map(|child| question(tree, child));
+    let is_end = |child: Option<&Question>| {
+        child.is_some_and(|child| leaf(tree, child.left).is_some() && leaf(tree, child.right).is_some())
+    };
+    let is_new = |child: usize| shape.above[child].is_none();
+    let (form, left_first) = match (left, right) {
+        (None, None) => (Form::End, true),
+        (None, Some(_)) => (Form::Side, false),
+        (Some(_), None) => (Form::Side, true),
+        _ if is_end(left) && is_end(right) && is_new(split.left) && is_new(split.right) => (Form::Crown, true),
+        _ => (Form::Fork, true),
+    };
+    (Kind { form, repeats: shape.above[index].is_some() }, left_first)
+}
+
 impl Schedule {
     /// Takes all nodes of one kind whose parents are done, and those of the kind that
     /// come free meanwhile, then the kind of which most are waiting: few runs, so that
-    /// the processor foresees the branches. Nodes of two leaves come last.
+    /// the processor foresees the branches. Nodes without further ones come last.
     fn new(tree: &Tree, shape: &Shape) -> Self {
         let count = tree.nodes.len();
-        let mut schedule = Self {
-            runs: Vec::new(),
-            places: vec![0; count],
-            holds: vec![0; count],
-            left_first: vec![true; count],
-            features: Vec::new(),
-            feature_places: vec![0; count],
-        };
-        let mut waiting: HashMap<Kind, Vec<usize>> = HashMap::new();
-        let kind_of = |index: usize| {
-            let NodeKind::Split(split) = &tree.nodes[index].kind else { return None };
-            let leaves = [split.left, split.right].iter().filter(|&&child| leaf(tree, child).is_some()).count() as u8;
-            Some((Kind { leaves, repeats: shape.above[index].is_some() }, split))
-        };
-        if let Some((kind, _)) = kind_of(0) {
+        let mut schedule =
+            Self { runs: Vec::new(), places: vec![0; count], holds: vec![0; count], left_first: vec![true; count] };
+        let mut waiting: BTreeMap<Kind, Vec<usize>> = BTreeMap::new();
+        let kinds: Vec<Option<(Kind, bool)>> =
+            (0..count).map(|index| question(tree, index).map(|split| kind(tree, shape, index, split))).collect();
+        if let Some((kind, _)) = kinds[0] {
             waiting.insert(kind, vec![0]);
         }
         let (mut place, mut hold) = (0, 0);
-        let rank = |kind: Kind, nodes: usize| (kind.leaves < 2, nodes, kind);
+        let goes_on = |kind: Kind| matches!(kind.form, Form::Fork | Form::Side);
+        let rank = |kind: Kind, nodes: usize| (goes_on(kind), nodes, kind);
         while let Some(&kind) =
             waiting.iter().max_by_key(|(kind, nodes)| rank(**kind, nodes.len())).map(|(kind, _)| kind)
         {
@@ -317,15 +357,16 @@ impl Schedule {
                 done += 1;
                 schedule.places[index] = place;
                 place += 1;
+                schedule.left_first[index] = kinds[index].is_none_or(|(_, left_first)| left_first);
+                if !goes_on(kind) {
+                    continue;
+                }
                 if kind.repeats {
                     hold += 1;
                     schedule.holds[index] = hold;
                 }
-                let Some((_, split)) = kind_of(index) else { continue };
-                schedule.left_first[index] = children(tree, split).0 == split.left;
-                schedule.feature_places[index] = schedule.feature_place(split.feature);
-                for child in [split.left, split.right] {
-                    match kind_of(child) {
+                for child in question(tree, index).map_or([0; 2], |split| [split.left, split.right]) {
+                    match kinds[child] {
                         Some((same, _)) if same == kind => run.push(child),
                         Some((other, _)) => waiting.entry(other).or_default().push(child),
                         None => {}
@@ -337,11 +378,8 @@ impl Schedule {
         schedule
     }
 
-    fn feature_place(&mut self, feature: usize) -> u32 {
-        let place = self.features.iter().position(|&known| known == feature).unwrap_or(self.features.len());
-        if place == self.features.len() {
-            self.features.push(feature);
-        }
-        place as u32
+    /// The first child of a split and the second.
+    fn children(&self, index: usize, split: &Question) -> (usize, usize) {
+        if self.left_first[index] { (split.left, split.right) } else { (split.right, split.left) }
     }
 }

@@ -13,14 +13,14 @@
 use super::{
     columns::{Source, flushed},
     lanes::{Lanes, Number},
-    program::{Kind, MAX_POINTS, Pass, Program, Repeat, Run, Split},
+    program::{Form, MAX_POINTS, Pass, Program, Repeat, Run, Split},
 };
 
 /// Rows taken through a tree before the next tree is fetched, for a model that fits
 /// the second-level cache: their sums stay in the first.
 const FEW_ROWS: usize = 64;
 /// The same for a larger model, which would be read from memory for every batch.
-const MANY_ROWS: usize = 512;
+pub(super) const MANY_ROWS: usize = 512;
 /// Where a model is large, in nodes.
 const LARGE: usize = 20_000;
 
@@ -41,7 +41,7 @@ pub(super) struct Work<V: Lanes> {
     deltas: Vec<V>,
     /// Whether rows came to a node by its feature, 1 or 0.
     holds: Vec<V>,
-    /// Sums of the tree, by place of the feature.
+    /// Sums of the group, by place of the feature.
     tree: Vec<V>,
 }
 
@@ -93,16 +93,17 @@ pub(super) fn explain<V: Lanes>(program: &Program<V::Number>, work: &mut Work<V>
             transpose(program, rows, &mut work.columns[block * columns..][..columns]);
         }
         let sums = program.biases.len() * program.features;
-        for pass in &program.passes {
+        for group in &program.groups {
             for block in 0..blocks {
-                match pass.count {
-                    1 => take::<V, 1>(program, pass, work, block),
-                    2 => take::<V, 2>(program, pass, work, block),
-                    3 => take::<V, 3>(program, pass, work, block),
-                    _ => take::<V, 4>(program, pass, work, block),
+                for pass in group.passes.of(&program.passes) {
+                    match pass.count {
+                        2 => take::<V, 2>(program, pass, work, block),
+                        3 => take::<V, 3>(program, pass, work, block),
+                        _ => take::<V, 4>(program, pass, work, block),
+                    }
                 }
                 let sums = &mut work.sums[block * sums..][..sums];
-                for (&sum, tree) in pass.sums.of(&program.sums).iter().zip(&mut work.tree) {
+                for (&sum, tree) in group.sums.of(&program.sums).iter().zip(&mut work.tree) {
                     let sum = &mut sums[sum as usize];
                     *sum = tree.onto(*sum);
                     *tree = V::splat(V::Number::ZERO);
@@ -125,7 +126,7 @@ pub(super) enum Rows<'a> {
 impl Rows<'_> {
     /// So many rows of this width.
     #[inline(always)]
-    fn slice(self, from: usize, count: usize, width: usize) -> Self {
+    pub(super) fn slice(self, from: usize, count: usize, width: usize) -> Self {
         match self {
             Self::Single(rows) => Self::Single(&rows[from * width..][..count * width]),
             Self::Double(rows) => Self::Double(&rows[from * width..][..count * width]),
@@ -226,26 +227,26 @@ fn splat<V: Lanes, const K: usize>(values: &[V::Number; MAX_POINTS]) -> [V; K] {
 impl<V: Lanes, const K: usize> Place<'_, V, K> {
     #[inline(always)]
     fn down(&mut self, run: &Run, nodes: &[Split<V::Number>]) {
-        let Kind { leaves, repeats } = run.kind;
-        match (leaves, repeats) {
-            (0, false) => self.hand_down::<true, false>(nodes, run.place),
-            (0, true) => self.hand_down::<true, true>(nodes, run.place),
-            (1, false) => self.hand_down::<false, false>(nodes, run.place),
-            (1, true) => self.hand_down::<false, true>(nodes, run.place),
-            (_, false) => self.turn(nodes, run.place),
-            (_, true) => self.turn_repeated(nodes, run.place),
+        match (run.kind.form, run.kind.repeats) {
+            (Form::Fork, false) => self.hand_down::<true, false>(nodes, run.place),
+            (Form::Fork, true) => self.hand_down::<true, true>(nodes, run.place),
+            (Form::Side, false) => self.hand_down::<false, false>(nodes, run.place),
+            (Form::Side, true) => self.hand_down::<false, true>(nodes, run.place),
+            (Form::End, false) => self.turn::<false>(nodes, run.place),
+            (Form::End, true) => self.turn::<true>(nodes, run.place),
+            (Form::Crown, false) => self.turn_three::<false>(nodes, run.place),
+            (Form::Crown, true) => self.turn_three::<true>(nodes, run.place),
         }
     }
 
     #[inline(always)]
     fn up(&mut self, run: &Run, nodes: &[Split<V::Number>]) {
-        let Kind { leaves, repeats } = run.kind;
-        match (leaves, repeats) {
-            (0, false) => self.hand_up::<true, false>(nodes, run.place),
-            (0, true) => self.hand_up::<true, true>(nodes, run.place),
-            (1, false) => self.hand_up::<false, false>(nodes, run.place),
-            (1, true) => self.hand_up::<false, true>(nodes, run.place),
-            _ => {}
+        match (run.kind.form, run.kind.repeats) {
+            (Form::Fork, false) => self.hand_up::<true, false>(nodes, run.place),
+            (Form::Fork, true) => self.hand_up::<true, true>(nodes, run.place),
+            (Form::Side, false) => self.hand_up::<false, false>(nodes, run.place),
+            (Form::Side, true) => self.hand_up::<false, true>(nodes, run.place),
+            (Form::End | Form::Crown, _) => {}
         }
     }
 
@@ -282,63 +283,106 @@ impl<V: Lanes, const K: usize> Place<'_, V, K> {
             let first = self.points[node.first as usize];
             let second = if BOTH { self.points[node.second as usize] } else { [V::splat(node.leaf); K] };
             let more: [V; K] = std::array::from_fn(|k| first[k].sub(second[k]));
+            self.give(node, delta, self.product::<REPEATS>(node, &came, &more));
+            let at = if REPEATS { splat(&self.repeats[node.repeat as usize].points) } else { self.at };
             let share = V::splat(node.share);
-            let mut at = self.at;
-            let mut products: [V; K] = more;
-            if REPEATS {
-                let repeat = &self.repeats[node.repeat as usize];
-                at = splat(&repeat.points);
-                products = std::array::from_fn(|k| more[k].mul(V::splat(repeat.weights[k])));
-            }
-            let mut sum = came[0].mul(products[0]);
-            for k in 1..K {
-                sum = came[k].mul_add(products[k], sum);
-            }
-            let phi = &mut self.tree[node.feature as usize];
-            *phi = delta.mul_add(sum, *phi);
             self.points[place] = std::array::from_fn(|k| delta.mul_add(at[k], share).mul_add(more[k], second[k]));
         }
     }
 
     /// Down and up again at a node of two leaves.
     #[inline(always)]
-    fn turn(&mut self, nodes: &[Split<V::Number>], first: usize) {
+    fn turn<const REPEATS: bool>(&mut self, nodes: &[Split<V::Number>], first: usize) {
         for (node, place) in nodes.iter().zip(first..) {
-            let delta = self.columns[node.column as usize].below(node.threshold, node.yes, node.no);
+            let (delta, at) = self.question::<REPEATS>(node);
             let came = self.points[place];
-            let mut sum = came[0];
-            for came in &came[1..] {
-                sum = sum.add(*came);
-            }
-            let phi = &mut self.tree[node.feature as usize];
-            *phi = delta.mul_add(sum, *phi);
+            self.give(node, delta, self.sum::<REPEATS>(node, &came));
             let base = V::splat(node.share);
-            self.points[place] = std::array::from_fn(|k| delta.mul_add(self.at[k], base));
+            self.points[place] = std::array::from_fn(|k| delta.mul_add(at[k], base));
         }
     }
 
-    /// The same where the feature is on the path already.
+    /// Down and up again at a node and its two children, each of two leaves. What came
+    /// to the second child sums to what came to both less what came to the first.
     #[inline(always)]
-    fn turn_repeated(&mut self, nodes: &[Split<V::Number>], first: usize) {
-        for (node, place) in nodes.iter().zip(first..) {
-            let repeat = &self.repeats[node.repeat as usize];
-            let delta =
-                self.columns[node.column as usize].below(node.threshold, node.yes, node.no).mul(self.hold(repeat));
+    fn turn_three<const REPEATS: bool>(&mut self, nodes: &[Split<V::Number>], first: usize) {
+        let (crowns, _) = nodes.as_chunks::<3>();
+        for ([top, one, two], place) in crowns.iter().zip(first..) {
+            let (delta, at) = self.question::<REPEATS>(top);
+            let (delta_one, _) = self.question::<false>(one);
+            let (delta_two, _) = self.question::<false>(two);
             let came = self.points[place];
-            let mut sum = came[0].mul(V::splat(repeat.weights[0]));
-            for k in 1..K {
-                sum = came[k].mul_add(V::splat(repeat.weights[k]), sum);
-            }
-            let phi = &mut self.tree[node.feature as usize];
-            *phi = delta.mul_add(sum, *phi);
-            let base = V::splat(node.share);
-            self.points[place] = std::array::from_fn(|k| delta.mul_add(V::splat(repeat.points[k]), base));
+            let share = V::splat(top.share);
+            let ratio: [V; K] = std::array::from_fn(|k| delta.mul_add(at[k], share));
+            let sum_one = self.product::<false>(one, &came, &ratio);
+            let sum_two = self.sum::<false>(two, &came).sub(sum_one);
+            self.give(one, delta_one, sum_one);
+            self.give(two, delta_two, sum_two);
+            let (base, difference) = (V::splat(top.leaf), delta_one.sub(delta_two));
+            let more: [V; K] = std::array::from_fn(|k| difference.mul_add(self.at[k], base));
+            self.give(top, delta, self.product::<REPEATS>(top, &came, &more));
+            let base = V::splat(two.share);
+            self.points[place] = std::array::from_fn(|k| {
+                let worth_two = delta_two.mul_add(self.at[k], base);
+                ratio[k].mul_add(more[k], worth_two)
+            });
         }
     }
 
-    /// Whether rows come to a node by all conditions on its feature above: what came
-    /// to the nearest node above, of which `h [goes left] = δ + z h` went left and
-    /// `h [goes right] = (1 - z) h - δ` right.
+    /// A node's δ for each row, and its points.
+    #[inline(always)]
+    fn question<const REPEATS: bool>(&self, node: &Split<V::Number>) -> (V, [V; K]) {
+        let delta = self.columns[node.column as usize].below(node.threshold, node.yes, node.no);
+        if !REPEATS {
+            return (delta, self.at);
+        }
+        let repeat = &self.repeats[node.repeat as usize];
+        (delta.mul(self.hold(repeat)), splat(&repeat.points))
+    }
+
+    /// The sum over the points, as a node weighs them.
+    #[inline(always)]
+    fn sum<const REPEATS: bool>(&self, node: &Split<V::Number>, values: &[V; K]) -> V {
+        let mut sum = values[0];
+        if !REPEATS {
+            for value in &values[1..] {
+                sum = sum.add(*value);
+            }
+            return sum;
+        }
+        let weights: [V; K] = splat(&self.repeats[node.repeat as usize].weights);
+        sum = sum.mul(weights[0]);
+        for k in 1..K {
+            sum = values[k].mul_add(weights[k], sum);
+        }
+        sum
+    }
+
+    /// The sum of products over the points, as a node weighs them.
+    #[inline(always)]
+    fn product<const REPEATS: bool>(&self, node: &Split<V::Number>, came: &[V; K], more: &[V; K]) -> V {
+        let mut weighted = *more;
+        if REPEATS {
+            let weights: [V; K] = splat(&self.repeats[node.repeat as usize].weights);
+            weighted = std::array::from_fn(|k| more[k].mul(weights[k]));
+        }
+        let mut sum = came[0].mul(weighted[0]);
+        for k in 1..K {
+            sum = came[k].mul_add(weighted[k], sum);
+        }
+        sum
+    }
+
+    /// Adds to what the node's feature contributes.
+    #[inline(always)]
+    fn give(&mut self, node: &Split<V::Number>, delta: V, sum: V) {
+        let phi = &mut self.tree[node.feature as usize];
+        *phi = delta.mul_add(sum, *phi);
+    }
+
+    /// Whether rows came to a node by all conditions on its feature above: of the h that
+    /// came so to the nearest node above, `δ + z h` went to its first child and
+    /// `(1 - z) h - δ` to its second.
     #[inline(always)]
     fn hold(&self, repeat: &Repeat<V::Number>) -> V {
         let share = V::splat(repeat.offset).mul(self.holds[repeat.came as usize]);

@@ -92,7 +92,7 @@ pub(super) trait Lanes: Copy {
 /// Lanes without any instruction of one processor family: loops over arrays that
 /// the compiler turns into whatever vectors the target has.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(32))]
+#[repr(align(16))]
 pub(super) struct Plain<T, const N: usize>([T; N]);
 
 impl<T, const N: usize> Lanes for Plain<T, N>

@@ -11,6 +11,10 @@ use super::columns::Column;
 /// in registers. A tree that needs more is passed several times, with other points.
 pub(super) const MAX_POINTS: usize = 4;
 
+/// At least so many are taken, though one would do for a tree of one split or two:
+/// one variant less of the code, which is there for each number of points.
+pub(super) const MIN_POINTS: usize = 2;
+
 /// All trees of an ensemble.
 #[derive(Debug, Clone)]
 pub(super) struct Program<T> {
@@ -22,7 +26,9 @@ pub(super) struct Program<T> {
     pub(super) rounds: bool,
     /// What is made of the features of each row.
     pub(super) columns: Vec<Column>,
-    /// Trees, or parts of their integrals, in the order of outputs.
+    /// Slices of `passes`, in the order of outputs.
+    pub(super) groups: Vec<Group>,
+    /// Trees, or parts of their integrals.
     pub(super) passes: Vec<Pass<T>>,
     /// Slices of `nodes`.
     pub(super) runs: Vec<Run>,
@@ -30,7 +36,7 @@ pub(super) struct Program<T> {
     pub(super) nodes: Vec<Split<T>>,
     /// What nodes need besides whose feature is on their path already.
     pub(super) repeats: Vec<Repeat<T>>,
-    /// For each pass the sums that its features add to: `output * features + feature`.
+    /// For each group the sums that its features add to: `output * features + feature`.
     pub(super) sums: Vec<u32>,
     /// The most places that a pass needs.
     pub(super) most: Places,
@@ -58,9 +64,20 @@ pub(super) struct Pass<T> {
     pub(super) weights: [T; MAX_POINTS],
     /// Its runs.
     pub(super) runs: Span,
-    /// Its part of [`Program::sums`].
+}
+
+/// Passes of one output whose contributions are added up in the numbers of the lanes,
+/// before they are added to those of others in `f64`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    pub(super) passes: Span,
+    /// Its part of [`Program::sums`], by place of the feature.
     pub(super) sums: Span,
 }
+
+/// So many passes are a group: that many times fewer conversions to `f64`, at the
+/// price of as many roundings as one larger tree has.
+pub(super) const GROUP: usize = 4;
 
 /// From where to where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +92,7 @@ impl Span {
     }
 }
 
-/// Nodes of one kind that follow each other.
+/// Nodes of one kind that follow each other; crowns are three nodes each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run {
     pub(super) kind: Kind,
@@ -87,10 +104,23 @@ pub(super) struct Run {
 /// What tells nodes apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Kind {
-    /// How many of its children are leaves: 0, 1 or 2.
-    pub(super) leaves: u8,
+    pub(super) form: Form,
     /// The node's feature is on its path already.
     pub(super) repeats: bool,
+}
+
+/// What is below a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Form {
+    /// Two splits.
+    Fork,
+    /// A split, and a leaf as the second child.
+    Side,
+    /// Two leaves.
+    End,
+    /// Two splits of two leaves each that ask for features which are not on their path:
+    /// all three are done at once.
+    Crown,
 }
 
 /// A node. Its children are called first and second, because where one is a leaf it
@@ -106,7 +136,8 @@ pub(super) struct Split<T> {
     pub(super) no: T,
     /// `z`; with two leaves what the node is worth when its feature is not known.
     pub(super) share: T,
-    /// Worth of the second child, if a leaf.
+    /// Worth of the second child, if a leaf; on top of a crown what its first child is
+    /// worth more than the second when the features of neither are known.
     pub(super) leaf: T,
     /// The column compared.
     pub(super) column: u32,

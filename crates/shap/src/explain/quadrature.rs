@@ -20,7 +20,7 @@ pub(super) struct Quadrature {
 /// is below the last digit of an `f64`.
 pub(super) fn points_needed(distinct: usize) -> usize {
     let enough = (3.2 * (distinct as f64).sqrt()).ceil() as usize;
-    distinct.div_ceil(2).clamp(1, enough.max(1))
+    distinct.div_ceil(2).min(enough).max(1)
 }
 
 impl Quadrature {

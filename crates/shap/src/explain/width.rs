@@ -20,7 +20,7 @@ use super::{
 /// How many rows are explained side by side, and with which instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Width {
-    /// Plain code, on any processor: 8 rows in `f32`, 4 in `f64`.
+    /// Plain code, on any processor: 4 rows in `f32`, 2 in `f64`.
     Portable,
     /// AVX2 with FMA: 8 rows in `f32`, 4 in `f64`.
     Avx2,
@@ -55,8 +55,10 @@ impl Width {
 /// explainer, by one thread at a time. It grows to what the largest of them needs.
 #[derive(Debug, Clone, Default)]
 pub struct Scratch {
-    portable: Work<Plain<f32, 8>>,
-    portable_double: Work<Plain<f64, 4>>,
+    /// What one of several models says.
+    pub(super) member: Vec<f64>,
+    portable: Work<Plain<f32, 4>>,
+    portable_double: Work<Plain<f64, 2>>,
     #[cfg(target_arch = "x86_64")]
     avx2: Work<x86::Avx2>,
     #[cfg(target_arch = "x86_64")]
