@@ -16,8 +16,7 @@ use std::{
 
 use tapedeck_contracts::headers::{SEQ, Seq};
 use tapedeck_log::{
-    Figure, GroupInfo, GroupOffset, Log, LogRecord, Member, Placement, PollLimits, Polled, Reader, Record, Replication,
-    Result, TopicConfig, TopicInfo, TopicPartition, Unframe,
+    GroupOffset, Log, LogAround, LogRecord, Member, Placement, PollLimits, Polled, Record, Result, TopicPartition,
 };
 
 /// Records held of partitions that are ahead; beyond it only the others are read.
@@ -40,7 +39,11 @@ impl Ordered {
     }
 }
 
-impl Log for Ordered {
+impl LogAround for Ordered {
+    fn under(&self) -> &dyn Log {
+        &*self.log
+    }
+
     fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
         let member = self.log.join(group, member, topics)?;
         Ok(Box::new(OrderedMember {
@@ -49,51 +52,6 @@ impl Log for Ordered {
             lanes: BTreeMap::new(),
             paused: BTreeSet::new(),
         }))
-    }
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.log.create_topics(topics)
-    }
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.log.topics()
-    }
-    fn wanted_replication(&self) -> Result<Option<Replication>> {
-        self.log.wanted_replication()
-    }
-    fn figures(&self) -> Vec<Figure> {
-        self.log.figures()
-    }
-    fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
-        self.log.append(records)
-    }
-    fn append_kept(&self, records: &[Record]) -> Result<Vec<Placement>> {
-        self.log.append_kept(records)
-    }
-    fn unframe(&self) -> Option<&dyn Unframe> {
-        self.log.unframe()
-    }
-    fn max_record_bytes(&self) -> usize {
-        self.log.max_record_bytes()
-    }
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.log.bounds(partition)
-    }
-    fn written_end(&self, partition: &TopicPartition) -> Result<u64> {
-        self.log.written_end(partition)
-    }
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.log.offset_at(partition, timestamp_ms)
-    }
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.log.reader()
-    }
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.log.committed(group)
-    }
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.log.groups()
-    }
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.log.reset_offsets(group, offsets)
     }
 }
 
@@ -287,7 +245,7 @@ fn is_of(record: &LogRecord, place: &TopicPartition) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tapedeck_log::{EmbeddedConfig, EmbeddedLog, Headers};
+    use tapedeck_log::{EmbeddedConfig, EmbeddedLog, Headers, TopicConfig};
 
     use super::*;
 

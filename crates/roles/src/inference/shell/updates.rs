@@ -25,7 +25,8 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Updates that wait for their files; beyond that the oldest is reported.
 const MAX_WAITING: usize = 64;
 
-const LIMITS: PollLimits = PollLimits { max_records: 500, max_bytes: 4 << 20, timeout: Duration::ZERO };
+/// Of one look. It may wait a little, so that catching up does not spin.
+const LIMITS: PollLimits = PollLimits { max_records: 500, max_bytes: 4 << 20, timeout: Duration::from_millis(10) };
 
 /// What the state says of models: those that were current, and how far the updates
 /// were read.
