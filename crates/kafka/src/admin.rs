@@ -41,6 +41,7 @@ impl Admin {
     /// Makes topics; one that came to be meanwhile stays.
     pub(crate) fn create_topics(&self, topics: &[NewTopic<'_>]) -> Result<()> {
         let begin = Instant::now();
+        self.look_around(begin)?;
         let answer = block_on(self.native.create_topics(topics, &self.options()));
         self.each(answer, begin, "create", "Create on topic", &[Code::TopicAlreadyExists])
     }
@@ -48,6 +49,7 @@ impl Admin {
     /// Deletes topics by their names on the cluster.
     pub(crate) fn delete_topics(&self, topics: &[&str]) -> Result<()> {
         let begin = Instant::now();
+        self.look_around(begin)?;
         let answer = block_on(self.native.delete_topics(topics, &self.options()));
         self.each(answer, begin, "delete", "Delete on topic", &[])
     }
@@ -55,6 +57,7 @@ impl Admin {
     /// Gives a topic so many partitions in all.
     pub(crate) fn create_partitions(&self, topic: &str, partitions: u32) -> Result<()> {
         let begin = Instant::now();
+        self.look_around(begin)?;
         let wanted = [NewPartitions::new(topic, partitions as usize)];
         let answer = block_on(self.native.create_partitions(&wanted, &self.options()));
         self.each(answer, begin, "add partitions to", "Alter on topic", &[])
@@ -64,6 +67,7 @@ impl Admin {
     /// described, or is gone, is left out.
     pub(crate) fn properties(&self, topics: &[&str]) -> Result<BTreeMap<String, Properties>> {
         let begin = Instant::now();
+        self.look_around(begin)?;
         let wanted: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
         let answers = block_on(self.native.describe_configs(&wanted, &self.options()))
             .map_err(|error| self.client.explain(&error, begin, "read the properties of topics"))?;
@@ -81,6 +85,14 @@ impl Admin {
             all.insert((*topic).to_owned(), resource.entries.into_iter().filter_map(entry).collect());
         }
         Ok(all)
+    }
+
+    /// Hears anew who answers for the whole cluster: librdkafka asks the broker that it
+    /// last heard of, waits for it where it is dead, and by itself hears of another
+    /// after minutes.
+    fn look_around(&self, begin: Instant) -> Result<()> {
+        let metadata = self.native.inner().fetch_metadata(None, self.client.timeout());
+        metadata.map(drop).map_err(|error| self.client.explain(&error, begin, "ask for the brokers of the cluster"))
     }
 
     fn each(

@@ -69,6 +69,15 @@ impl KafkaLog {
         acls::create(&self.client, acls)
     }
 
+    /// How many partitions of the cluster lack a copy that is in sync, whosever they
+    /// are: the end of one more broker may stop these.
+    ///
+    /// # Errors
+    /// Transient where no broker answers.
+    pub fn out_of_sync(&self) -> Result<usize> {
+        topics::out_of_sync(&self.client)
+    }
+
     /// Started with the first question for it: most processes have none.
     fn admin(&self) -> Result<&Admin> {
         if let Some(admin) = self.admin.get() {

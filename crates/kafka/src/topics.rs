@@ -103,6 +103,13 @@ fn make(client: &Arc<Client>, admin: &Admin, metadata: &Metadata, topics: &[&Top
     await_topics(client, &wanted)
 }
 
+/// How many partitions lack a copy that is in sync.
+pub(crate) fn out_of_sync(client: &Client) -> Result<usize> {
+    let metadata = client.metadata(None)?;
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    Ok(partitions.filter(|partition| partition.isr().len() < partition.replicas().len()).count())
+}
+
 /// Waits until the cluster's brokers know the new partitions: who is told that a
 /// topic is there uses it at once.
 fn await_topics(client: &Client, wanted: &BTreeMap<&str, u32>) -> Result<()> {

@@ -17,6 +17,7 @@ use common::{
     eventually,
     rehearsal::{Rehearsal, sized},
 };
+use tapedeck_kafka::{KafkaConfig, KafkaLog};
 use tapedeck_testbed::{Cluster, kafka_of_three, postgres};
 use tempfile::NamedTempFile;
 
@@ -48,6 +49,8 @@ fn on_kafka(bootstrap: &str, replication: &str, session_ms: u32) -> String {
 fn each_broker_killed_and_back(replication: &str, session_ms: u32) {
     let _alone = alone();
     let Some(cluster) = Cluster::start(3) else { return };
+    let bootstrap_servers = cluster.bootstrap().to_owned();
+    let log = KafkaLog::connect(&KafkaConfig { bootstrap_servers, ..KafkaConfig::default() }).unwrap();
     let mut load = Rehearsal::start(&on_kafka(cluster.bootstrap(), replication, session_ms), &[]);
     for round in 0..sized(1, 5) {
         for broker in 1..=3 {
@@ -55,6 +58,8 @@ fn each_broker_killed_and_back(replication: &str, session_ms: u32) {
             load.recovers(&format!("replication {replication}, round {round}, broker {broker} killed"));
             cluster.start_again(broker);
             load.recovers(&format!("replication {replication}, round {round}, broker {broker} back"));
+            // The next one may go once this one has all that it missed.
+            eventually("all copies to be in sync", || (log.out_of_sync().ok()? == 0).then_some(()));
         }
     }
     load.verdict();

@@ -213,6 +213,10 @@ impl Rehearsal {
 
 impl Drop for Rehearsal {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("kept: {}; {}", self.dir.path().display(), self.said());
+            self.dir.disable_cleanup(true);
+        }
         if let Ok(None) = self.chaos.try_wait() {
             // What it started is in a group of its own, and would outlive it.
             let children = format!("/proc/{0}/task/{0}/children", self.chaos.id());
