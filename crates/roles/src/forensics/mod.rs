@@ -5,9 +5,11 @@
 //! Not here: reading decisions from a log, keeping records in a store, HTTP.
 
 pub mod chain;
+pub mod explained;
 pub mod feature_set;
 pub mod record;
 
 pub use chain::{Anchor, AnchorRule, Anchors, Fault, FaultKind, Hash, Head, Stored, Verified, Verifier, verify};
+pub use explained::{ExplainError, Explanation, Mixture, Model, Part};
 pub use feature_set::{FeatureSet, FeatureSetError, FeatureSetId};
-pub use record::{Feature, Moved, Previous, Record, RecordError, Specialist};
+pub use record::{Feature, MAX_MOVED, Moved, Previous, Record, RecordError, Specialist};

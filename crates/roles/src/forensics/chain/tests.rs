@@ -83,7 +83,8 @@ fn a_record_that_comes_twice_is_found() {
 
 #[test]
 fn every_column_that_differs_from_its_record_is_found_by_name() {
-    let changes: [(&str, fn(&mut Columns)); 6] = [
+    type Change = (&'static str, fn(&mut Columns));
+    let changes: [Change; 6] = [
         ("decision_id", |columns| columns.decision_id.push('x')),
         ("time", |columns| columns.time = columns.time.plus_micros(1)),
         ("symbol", |columns| columns.symbol = "ETHUSDT".into()),

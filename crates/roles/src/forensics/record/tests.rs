@@ -179,7 +179,10 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![Just(Action::Buy), Just(Action::Sell), Just(Action::Hold)]
 }
 
-fn lists() -> impl Strategy<Value = (Vec<f64>, Vec<Specialist>, Vec<bool>, Vec<Feature>, Option<Previous>)> {
+/// What a record lists, and the decision before it, whose lists are as long.
+type Lists = (Vec<f64>, Vec<Specialist>, Vec<bool>, Vec<Feature>, Option<Previous>);
+
+fn lists() -> impl Strategy<Value = Lists> {
     let feature =
         (prop::option::of(finite()), single()).prop_map(|(value, contribution)| Feature { value, contribution });
     (
