@@ -23,6 +23,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMB
 
 import lightgbm
 import numpy as np
+import pandas
 import shap
 import xgboost
 
@@ -90,7 +91,7 @@ def peers(folder, name):
         model = xgboost.Booster({"nthread": 1})
         # The format is told by the name's ending.
         model.load_model(bytearray((folder / f"{name}.model").read_bytes()))
-        yield f"xgboost {xgboost.__version__}", lambda rows: model.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
+        yield f"xgboost {xgboost.__version__}", lambda rows: model.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True, validate_features=False)
     try:
         explainer = shap.TreeExplainer(model)
         explainer.shap_values(np.load(folder / "rows.npy")[:2])
@@ -102,8 +103,11 @@ def peers(folder, name):
         from importlib.metadata import version
 
         explainer_w = woodelf.WoodelfExplainer(model)
-        explainer_w.shap_values(np.load(folder / "rows.npy")[:64])
-        yield f"woodelf {version('woodelf-explainer')}", explainer_w.shap_values
+        # It takes tables with named columns alone.
+        names = model.feature_name() if name == "c" else model.feature_names or [f"f{nth}" for nth in range(FEATURES)]
+        values = lambda rows: explainer_w.shap_values(pandas.DataFrame(rows, columns=names))
+        values(np.load(folder / "rows.npy")[:64])
+        yield f"woodelf {version('woodelf-explainer')}", values
     except Exception as error:
         print(f"model {name}: woodelf skipped: {error!r}"[:300])
 

@@ -25,7 +25,7 @@ pub(super) const MANY_ROWS: usize = 512;
 const LARGE: usize = 20_000;
 
 /// The widest vectors hold so many numbers.
-const MOST_LANES: usize = 16;
+const MOST_LANES: usize = 32;
 
 /// Vectors that explaining works in; they grow to what the largest model needs.
 #[derive(Debug, Clone)]
@@ -124,6 +124,14 @@ pub(super) enum Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// How many numbers.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::Single(rows) => rows.len(),
+            Self::Double(rows) => rows.len(),
+        }
+    }
+
     /// So many rows of this width.
     #[inline(always)]
     pub(super) fn slice(self, from: usize, count: usize, width: usize) -> Self {

@@ -164,3 +164,58 @@ where
         to[..N].copy_from_slice(&sum);
     }
 }
+
+/// Two vectors for one: what is not arithmetic at a node (finding it, its numbers, and
+/// branches that are not foreseen) is done once for twice the rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Twice<V>(V, V);
+
+impl<V: Lanes> Lanes for Twice<V> {
+    type Number = V::Number;
+    type Wide = (V::Wide, V::Wide);
+    const COUNT: usize = 2 * V::COUNT;
+
+    #[inline(always)]
+    fn splat(value: V::Number) -> Self {
+        Self(V::splat(value), V::splat(value))
+    }
+    #[inline(always)]
+    fn load(from: &[V::Number]) -> Self {
+        let (first, second) = from.split_at(V::COUNT);
+        Self(V::load(first), V::load(second))
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(self.0.add(other.0), self.1.add(other.1))
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.sub(other.0), self.1.sub(other.1))
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(self.0.mul(other.0), self.1.mul(other.1))
+    }
+    #[inline(always)]
+    fn mul_add(self, times: Self, plus: Self) -> Self {
+        Self(self.0.mul_add(times.0, plus.0), self.1.mul_add(times.1, plus.1))
+    }
+    #[inline(always)]
+    fn below(self, threshold: V::Number, yes: V::Number, no: V::Number) -> Self {
+        Self(self.0.below(threshold, yes, no), self.1.below(threshold, yes, no))
+    }
+    #[inline(always)]
+    fn no_sum() -> Self::Wide {
+        (V::no_sum(), V::no_sum())
+    }
+    #[inline(always)]
+    fn onto(self, sum: Self::Wide) -> Self::Wide {
+        (self.0.onto(sum.0), self.1.onto(sum.1))
+    }
+    #[inline(always)]
+    fn unpack(sum: Self::Wide, to: &mut [f64]) {
+        let (first, second) = to.split_at_mut(V::COUNT);
+        V::unpack(sum.0, first);
+        V::unpack(sum.1, second);
+    }
+}

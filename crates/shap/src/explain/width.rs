@@ -13,7 +13,7 @@
 
 use super::{
     kernel::{self, Rows, Work},
-    lanes::Plain,
+    lanes::{Plain, Twice},
     program::Program,
 };
 
@@ -24,7 +24,8 @@ pub enum Width {
     Portable,
     /// AVX2 with FMA: 8 rows in `f32`, 4 in `f64`.
     Avx2,
-    /// AVX-512: 16 rows in `f32`, 8 in `f64`.
+    /// AVX-512: 32 rows in `f32`, 8 in `f64`. Up to eight rows are explained as by
+    /// [`Avx2`](Self::Avx2), which gives the same digits.
     Avx512,
 }
 
@@ -44,12 +45,18 @@ impl Width {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq"),
+            Self::Avx512 => {
+                Self::Avx2.is_supported() && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq")
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,
         }
     }
 }
+
+/// Rows that fit one vector of AVX2.
+#[cfg(target_arch = "x86_64")]
+const FEW_ROWS: usize = 8;
 
 /// Memory that explaining works in: made once, used again for any rows and any
 /// explainer, by one thread at a time. It grows to what the largest of them needs.
@@ -64,7 +71,7 @@ pub struct Scratch {
     #[cfg(target_arch = "x86_64")]
     avx2_double: Work<x86::Avx2Double>,
     #[cfg(target_arch = "x86_64")]
-    avx512: Work<x86::Avx512>,
+    avx512: Work<Twice<x86::Avx512>>,
     #[cfg(target_arch = "x86_64")]
     avx512_double: Work<x86::Avx512Double>,
 }
@@ -81,6 +88,11 @@ pub(super) fn explain(width: Width, program: &Program<f32>, scratch: &mut Scratc
     assert!(width.is_supported(), "an explainer is made for a width that the processor has");
     match width {
         Width::Portable => kernel::explain(program, &mut scratch.portable, rows, out),
+        // SAFETY: AVX2 is supported where AVX-512 is, as asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx512 if rows.len() <= FEW_ROWS * program.features => unsafe {
+            x86::explain_avx2(program, &mut scratch.avx2, rows, out);
+        },
         // SAFETY: supported, as asserted above.
         #[cfg(target_arch = "x86_64")]
         Width::Avx2 => unsafe { x86::explain_avx2(program, &mut scratch.avx2, rows, out) },
