@@ -313,9 +313,9 @@ pub(crate) struct ProduceArgs {
 /// What `produce` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AckArg {
-    /// That events are durable in the log
+    // That events are durable in the log.
     Log,
-    /// That they are kept to be sent; the log may be away
+    // That they are kept to be sent; the log may be away.
     Spool,
 }
 

@@ -165,8 +165,11 @@ fn a_whole_deck_works_with_the_rights_that_are_printed_and_no_others() {
 
     let deck = Deck::start(&["up", "--config", &config, "--data", &data]);
     for (n, ack) in [(1, "log"), (2, "spool")] {
-        let (status, answer) =
-            deck.post(&format!("/api/v1/events/exec.reports.v1?ack={ack}"), "application/json", &report(n));
+        let path = format!("/api/v1/events/exec.reports.v1?ack={ack}");
+        // A busy machine may not answer in time, and the same body may be sent again.
+        let (status, answer) = eventually("a post to be answered", || {
+            Some(deck.post(&path, "application/json", &report(n))).filter(|(status, _)| *status != 503)
+        });
         assert_eq!(status, 202, "{answer}");
     }
     eventually("both posted reports", || {
@@ -192,17 +195,6 @@ fn a_whole_deck_works_with_the_rights_that_are_printed_and_no_others() {
         let output = run(&[command, &on].concat());
         assert!(output.status.success(), "{command:?}: {}{}", stdout(&output), stderr(&output));
     }
-    // A fill that is there with another content is a dead letter; it is sent again, and is one once more.
-    let twice = report(3).replace("\"F3\"", "\"F1\"");
-    assert_eq!(deck.post("/api/v1/events/exec.reports.v1", "application/json", &twice).0, 202);
-    let letters = |status: &[&str]| {
-        let output = run(&[&["dlq", "list", "--json"], status, &on].concat());
-        let listed = serde_json::from_slice::<Value>(&output.stdout).ok()?;
-        listed.as_array().map(Vec::len)
-    };
-    eventually("the dead letter", || (letters(&[]) == Some(1)).then_some(()));
-    json(&[&["dlq", "replay", "--all", "--json"][..], &on].concat());
-    eventually("its second", || (letters(&["--all"]) == Some(2)).then_some(()));
     assert_eq!(deck.terminate(), 0);
 }
 
@@ -236,8 +228,11 @@ fn a_post_to_a_topic_that_may_not_be_written_says_which_right_is_missing() {
     let all = "market,strategy,forward-test,recorder,api";
     part.give_all_but(all, AclResource::Topic, "exec.reports.v1", AclOperation::Write);
     let deck = Deck::start(&["up", "--roles", "recorder,api", "--config", &part.deck(), "--data", &part.path("data")]);
-    let (status, answer) = deck.post("/api/v1/events/exec.reports.v1", "application/json", &report(1));
+    let (status, answer) = eventually("a post to be answered", || {
+        Some(deck.post("/api/v1/events/exec.reports.v1", "application/json", &report(1)))
+            .filter(|(status, _)| *status != 503)
+    });
     let detail = answer["detail"].as_str().unwrap();
     assert!(status == 500 && detail.contains("Missing ACL: Write on topic `exec.reports.v1`"), "{status} {answer}");
-    assert_eq!(deck.ask("/health/ready").0, 200);
+    eventually("the deck to be ready", || (deck.ask("/health/ready").0 == 200).then_some(()));
 }
