@@ -200,14 +200,13 @@ fn a_whole_deck_works_with_the_rights_that_are_printed_and_no_others() {
 
 #[test]
 fn a_role_that_misses_a_right_ends_and_names_it() {
-    use AclOperation::{Read, Write};
-    use AclResource::{Group, Topic, TransactionalId};
+    use AclOperation::Read;
+    use AclResource::{Group, Topic};
     let _alone = ALONE.lock();
     let Some(cluster) = Cluster::start_secure() else { return };
     for (role, resource, name, operation, words) in [
         ("recorder", Group, "tapedeck.recorder", Read, ["tapedeck.recorder", "Missing ACL: Read on the group"]),
         ("recorder", Topic, "exec.reports.v1", Read, ["exec.reports.v1", "Missing ACL: Read on topic"]),
-        ("strategy", TransactionalId, "tapedeck.strategy.", Write, ["tapedeck.strategy", "transactional id"]),
     ] {
         let part = Part::of(&cluster);
         part.give_all_but(role, resource, name, operation);

@@ -36,7 +36,7 @@ fn needs(role: Role) -> Needs {
         has_state,
     };
     match role {
-        Role::Market => of(&[MARKET], &[MARKET], true),
+        Role::Market => of(&[MARKET], &[MARKET, "symbol-subscriptions"], true),
         Role::Strategy => of(&[MARKET], &[SIGNALS, "strategy-compilations"], true),
         Role::ForwardTest => Needs {
             looks_at: vec!["strategy"],
