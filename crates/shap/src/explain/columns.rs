@@ -61,7 +61,7 @@ impl Fill {
     #[inline(always)]
     pub(super) fn of<T: Number>(self, value: T) -> T {
         let zero = T::from_f64(ZERO);
-        let is_nan = value != value;
+        let is_nan = value.partial_cmp(&value).is_none();
         let is_missing = match self.missing {
             Missing::None => return if is_nan { T::ZERO } else { value },
             Missing::Nan => is_nan,

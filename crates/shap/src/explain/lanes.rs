@@ -154,8 +154,8 @@ where
     }
     #[inline(always)]
     fn onto(self, mut sum: Self::Wide) -> Self::Wide {
-        for i in 0..N {
-            sum[i] += self.0[i].to_f64();
+        for (sum, lane) in sum.iter_mut().zip(self.0) {
+            *sum += lane.to_f64();
         }
         sum
     }

@@ -116,6 +116,7 @@ pub struct Explainer {
 
 /// A model prepared for the arithmetic that its rows need.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one for a model, in no collection")]
 enum Programs {
     Single(Program<f32>),
     Double(Program<f64>),
