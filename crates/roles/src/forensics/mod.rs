@@ -7,9 +7,11 @@
 pub mod chain;
 pub mod explained;
 pub mod feature_set;
+pub mod reasons;
 pub mod record;
 
 pub use chain::{Anchor, AnchorRule, Anchors, Fault, FaultKind, Hash, Head, Stored, Verified, Verifier, verify};
 pub use explained::{ExplainError, Explanation, Mixture, Model, Part};
 pub use feature_set::{FeatureSet, FeatureSetError, FeatureSetId};
+pub use reasons::{Reason, Share, reasons};
 pub use record::{Feature, MAX_MOVED, Moved, Previous, Record, RecordError, Specialist};
