@@ -161,6 +161,10 @@ impl Role {
         if !seat.wait(&self.context.stop)? {
             return Ok(Left::Stopped);
         }
+        if self.context.gauges.phase() == Phase::Standby {
+            // Nobody else is: reading the state and the ids of a long log takes seconds.
+            self.context.gauges.set_phase(Phase::Starting);
+        }
         let mut active = Active::open(&self.context, &self.setup, &self.join, given_up.cloned())?;
         self.context.gauges.set_phase(Phase::Running);
         loop {
