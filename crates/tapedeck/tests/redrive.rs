@@ -285,12 +285,12 @@ fn a_command_that_means_nothing_is_refused_with_words_and_a_code() {
         (&["replay", "exec.reports.v1/0/0"], 3, "no place of a dead letter"),
         (&["replay", "--class", "bad"], 3, "undecodable, invalid, schema, handler, panic, store"),
         (&["replay", "--topic", "exec.report.v1"], 3, "did you mean `exec.reports.v1`"),
-        (&["replay", "--from", "soon"], 3, "$.from"),
+        (&["replay", "--from", "soon"], 3, "--from: expected an RFC 3339 time with a zone, found \"soon\""),
         (&["purge", "--all"], 3, "--reason"),
         (&["purge", "--reason", "r"], 3, "--all"),
         (&["show", unknown], 3, "no dead letter has the id"),
         (&["show", "exec.reports.v1.dlq/0/99"], 3, "holds no record"),
-        (&["list", "--from", "soon"], 3, "from"),
+        (&["list", "--from", "soon"], 3, "from: expected a time"),
     ];
     for (args, code, words) in cases {
         let mut all = vec!["dlq"];
