@@ -2,12 +2,17 @@
 //!
 //! Not here: alerts about it, and gauges.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{Log, PollLimits, Result, TopicPartition};
 
-/// How long a record that must be there is waited for.
-const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a record that must be there is waited for: a reader that has to find its
+/// broker first, on a busy machine, takes more than a second.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A group's lag in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,16 +57,26 @@ pub fn of_group(log: &dyn Log, group: &str, topics: &[Arc<str>], now_ms: i64) ->
 fn of_partition(log: &dyn Log, partition: TopicPartition, committed: Option<u64>, now_ms: i64) -> Result<PartitionLag> {
     let (start, end) = log.bounds(&partition)?;
     let from = committed.unwrap_or(start).max(start);
-    let oldest_ms = if from < end { oldest_ms(log, &partition, from)? } else { None };
+    let oldest_ms = if from < end { oldest_ms(log, &partition, from, end)? } else { None };
     let lag_ms = oldest_ms.map_or(0, |oldest| u64::try_from(now_ms.saturating_sub(oldest)).unwrap_or(0));
     Ok(PartitionLag { partition, committed, start, end, lag_records: end.saturating_sub(from), lag_ms })
 }
 
 /// When the first record from an offset on was written; none where there is
 /// none after all, as between markers.
-fn oldest_ms(log: &dyn Log, partition: &TopicPartition, from: u64) -> Result<Option<i64>> {
+fn oldest_ms(log: &dyn Log, partition: &TopicPartition, from: u64, end: u64) -> Result<Option<i64>> {
     let mut reader = log.reader()?;
     reader.assign(&[(partition.clone(), from)])?;
-    let records = reader.poll(PollLimits { max_records: 1, max_bytes: 1, timeout: READ_TIMEOUT })?;
-    Ok(records.first().map(|record| record.timestamp_ms))
+    let deadline = Instant::now() + READ_TIMEOUT;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let records = reader.poll(PollLimits { max_records: 1, max_bytes: 1, timeout: left })?;
+        if let Some(record) = records.first() {
+            return Ok(Some(record.timestamp_ms));
+        }
+        // A poll may also have moved over markers alone.
+        if left.is_zero() || reader.position(partition).is_none_or(|position| position >= end) {
+            return Ok(None);
+        }
+    }
 }

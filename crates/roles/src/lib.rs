@@ -4,6 +4,7 @@
 //! Not here: a concrete log or store, HTTP, the environment.
 
 pub mod context;
+mod emitting;
 pub mod forensics;
 pub mod forward_test;
 pub mod inference;

@@ -20,9 +20,8 @@ use tapedeck_contracts::{
     events::{RegimeChange, RiskDecision},
 };
 use tapedeck_flow::{
-    Delivery, DeliveryConfig, Emitter, Failure, Outbound, Phase,
-    backoff::Backoff,
-    runtime::{self, EmitStep, Handler, LogEffect, LogStep, Setup, StateChange},
+    Delivery, DeliveryConfig, Failure, Outbound,
+    runtime::{Handler, LogEffect, Setup, StateChange},
 };
 use tapedeck_log::{Record, TopicPartition};
 
@@ -35,7 +34,7 @@ use super::{
     core::{Desk, Named, Said},
     models::Models,
 };
-use crate::Context;
+use crate::{Context, emitting};
 
 /// The role's name.
 pub const ROLE: &str = "inference";
@@ -97,31 +96,7 @@ pub fn run(
         aside: ctx.aside,
         budget: ctx.budget,
     };
-    let step = || LogStep::new(Arc::clone(&setup.log), ROLE).watched_by(setup.boundaries.clone());
-    let Some(emitter) = ctx.emitter else {
-        let step = step();
-        return runtime::run(setup, shell, step);
-    };
-    let Some(step) = open_emitting(&setup, &emitter, step)? else { return Ok(()) };
-    runtime::run(setup, shell, step)
-}
-
-/// The step that emits, once what an earlier process left behind is sent; none
-/// where somebody asked to stop before.
-fn open_emitting(setup: &Setup, emitter: &Emitter, step: impl Fn() -> LogStep) -> Result<Option<EmitStep>, Failure> {
-    let mut backoff = Backoff::default();
-    loop {
-        match EmitStep::open(step(), &setup.log, ROLE, emitter, &setup.stop) {
-            Err(Failure::Transient(detail)) => {
-                tracing::warn!(role = ROLE, detail, "what was left behind is sent again");
-                setup.gauges.set_phase(Phase::Retrying(detail));
-                if setup.stop.wait(backoff.next_wait()) {
-                    return Ok(None);
-                }
-            }
-            opened => return opened,
-        }
-    }
+    emitting::run(setup, ctx.emitter.as_deref(), shell)
 }
 
 /// The handler: gives each market event to the desk.

@@ -21,14 +21,14 @@ use tapedeck_contracts::{
     events::{Compilation, Envelope, Signal},
 };
 use tapedeck_flow::{
-    Delivery, DeliveryConfig, Emitter, Failure, Outbound, Phase,
+    Delivery, DeliveryConfig, Failure, Outbound,
     backoff::Backoff,
-    runtime::{self, EmitStep, Handler, LogEffect, LogStep, Setup, StateChange},
+    runtime::{Handler, LogEffect, Setup, StateChange},
 };
 use tapedeck_log::{LogError, Record, TopicPartition};
 
 use super::{config::StrategyConfig, core::Strategies};
-use crate::Context;
+use crate::{Context, emitting};
 
 /// The role's name.
 pub const ROLE: &str = "strategy";
@@ -58,31 +58,7 @@ pub fn run(ctx: Context, strategies: Vec<StrategyConfig>, delivery: DeliveryConf
         aside: ctx.aside,
         budget: ctx.budget,
     };
-    let step = || LogStep::new(Arc::clone(&setup.log), ROLE).watched_by(setup.boundaries.clone());
-    let Some(emitter) = ctx.emitter else {
-        let step = step();
-        return runtime::run(setup, Shell::new(strategies), step);
-    };
-    let Some(step) = open_emitting(&setup, &emitter, step)? else { return Ok(()) };
-    runtime::run(setup, Shell::new(strategies), step)
-}
-
-/// The step that emits, once what an earlier process left behind is sent; none
-/// where somebody asked to stop before.
-fn open_emitting(setup: &Setup, emitter: &Emitter, step: impl Fn() -> LogStep) -> Result<Option<EmitStep>, Failure> {
-    let mut backoff = Backoff::default();
-    loop {
-        match EmitStep::open(step(), &setup.log, ROLE, emitter, &setup.stop) {
-            Err(Failure::Transient(detail)) => {
-                tracing::warn!(role = ROLE, detail, "what was left behind is sent again");
-                setup.gauges.set_phase(Phase::Retrying(detail));
-                if setup.stop.wait(backoff.next_wait()) {
-                    return Ok(None);
-                }
-            }
-            opened => return opened,
-        }
-    }
+    emitting::run(setup, ctx.emitter.as_deref(), Shell::new(strategies))
 }
 
 /// The handler: gives each market event to the strategies of its partition.
