@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use tapedeck_flow::{Aside, Boundaries, Budget, Gauges, Stop, emitter::Emitter};
+use tapedeck_flow::{Aside, Boundaries, Budget, DeliveryConfig, Gauges, Stop, emitter::Emitter, runtime::Setup};
 use tapedeck_log::Log;
 
 /// What a role's thread works with.
@@ -27,4 +27,22 @@ pub struct Context {
     pub emitter: Option<Arc<Emitter>>,
     /// What waits in the memory of the process's roles counts here.
     pub budget: Arc<Budget>,
+}
+
+impl Context {
+    /// What the consumer runtime of a role works with that reads these topics.
+    pub(crate) fn setup(self, role: &str, topics: &[&str], config: DeliveryConfig) -> Setup {
+        Setup {
+            log: self.log,
+            role: role.to_owned(),
+            member: self.member,
+            topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
+            config,
+            stop: self.stop,
+            gauges: self.gauges,
+            boundaries: self.boundaries,
+            aside: self.aside,
+            budget: self.budget,
+        }
+    }
 }

@@ -19,8 +19,10 @@ pub(crate) fn run(
     emitter: Option<&Emitter>,
     handler: impl Handler<Effect = LogEffect>,
 ) -> Result<(), Failure> {
-    let step = LogStep::new(setup.log.clone(), &setup.role).watched_by(setup.boundaries.clone());
-    let Some(emitter) = emitter else { return runtime::run(setup, handler, step) };
+    let Some(emitter) = emitter else {
+        let step = step_of(&setup);
+        return runtime::run(setup, handler, step);
+    };
     let Some(step) = open(&setup, emitter)? else { return Ok(()) };
     runtime::run(setup, handler, step)
 }
@@ -31,8 +33,7 @@ fn open(setup: &Setup, emitter: &Emitter) -> Result<Option<EmitStep>, Failure> {
     let role = &setup.role;
     let mut backoff = Backoff::default();
     loop {
-        let step = LogStep::new(setup.log.clone(), role).watched_by(setup.boundaries.clone());
-        match EmitStep::open(step, &setup.log, role, emitter, &setup.stop) {
+        match EmitStep::open(step_of(setup), &setup.log, role, emitter, &setup.stop) {
             Err(Failure::Transient(detail)) => {
                 tracing::warn!(role, detail, "what was left behind is sent again");
                 setup.gauges.set_phase(Phase::Retrying(detail));
@@ -43,4 +44,8 @@ fn open(setup: &Setup, emitter: &Emitter) -> Result<Option<EmitStep>, Failure> {
             opened => return opened,
         }
     }
+}
+
+fn step_of(setup: &Setup) -> LogStep {
+    LogStep::new(setup.log.clone(), &setup.role).watched_by(setup.boundaries.clone())
 }

@@ -9,11 +9,12 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{
     Timestamp,
-    decimal::{MAX_DECIMALS, Wide},
+    decimal::Wide,
     events::{MarketData, MarketKind, market::interval_micros},
 };
 
 use super::features::{Bar, float};
+use crate::price::price_of;
 
 /// A final bar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -101,14 +102,6 @@ impl OpenBar {
 #[expect(clippy::cast_precision_loss, reason = "at most a century")]
 fn minutes(length_us: i64) -> f64 {
     length_us as f64 / 6e7
-}
-
-/// The mid of a quote, rounded half to even to the contract's decimals, or the price.
-fn price_of(data: &MarketData) -> Decimal {
-    match (data.kind(), data.bid, data.ask) {
-        (MarketKind::Quote, Some(bid), Some(ask)) => ((bid.0 + ask.0) / Decimal::TWO).round_dp(MAX_DECIMALS),
-        _ => data.price.0,
-    }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use tapedeck_contracts::{
 };
 use tapedeck_flow::{
     Delivery, DeliveryConfig, Failure, Outbound,
-    runtime::{Handler, LogEffect, Setup, StateChange},
+    runtime::{Handler, LogEffect, StateChange},
 };
 use tapedeck_log::{Record, TopicPartition};
 
@@ -84,19 +84,9 @@ pub fn run(
         Order::AtHand => Arc::clone(&ctx.log),
         Order::Numbered => Ordered::over(Arc::clone(&ctx.log)),
     };
-    let setup = Setup {
-        log,
-        role: ROLE.to_owned(),
-        member: ctx.member,
-        topics: vec![MARKET.into()],
-        config: delivery,
-        stop: ctx.stop,
-        gauges: ctx.gauges,
-        boundaries: ctx.boundaries,
-        aside: ctx.aside,
-        budget: ctx.budget,
-    };
-    emitting::run(setup, ctx.emitter.as_deref(), shell)
+    let emitter = ctx.emitter.clone();
+    let setup = Context { log, ..ctx }.setup(ROLE, &[MARKET], delivery);
+    emitting::run(setup, emitter.as_deref(), shell)
 }
 
 /// The handler: gives each market event to the desk.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use tapedeck_flow::{
     Delivery, DeliveryConfig, Failure,
-    runtime::{self, Handler, Setup},
+    runtime::{self, Handler},
 };
 use tapedeck_log::TopicPartition;
 use tapedeck_store::{Origin, Row, Store};
@@ -32,18 +32,7 @@ pub const TOPICS: [&str; 5] =
 /// # Errors
 /// Fatal: a person must act, and the text says how.
 pub fn run(ctx: Context, store: Arc<dyn Store>, delivery: DeliveryConfig) -> Result<(), Failure> {
-    let setup = Setup {
-        log: ctx.log,
-        role: ROLE.to_owned(),
-        member: ctx.member,
-        topics: TOPICS.iter().map(|topic| Arc::from(*topic)).collect(),
-        config: delivery,
-        stop: ctx.stop,
-        gauges: ctx.gauges,
-        boundaries: ctx.boundaries,
-        aside: ctx.aside,
-        budget: ctx.budget,
-    };
+    let setup = ctx.setup(ROLE, &TOPICS, delivery);
     let step = StoreStep::new(store, setup.group()).watched_by(setup.boundaries.clone());
     runtime::run(setup, Recorder, step)
 }

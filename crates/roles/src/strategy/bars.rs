@@ -8,10 +8,7 @@
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
-use tapedeck_contracts::{
-    decimal::{MAX_DECIMALS, Wide},
-    events::{MarketData, MarketKind},
-};
+use tapedeck_contracts::{decimal::Wide, events::MarketData};
 
 /// What a rule sees of a bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +24,6 @@ impl Bar {
         let close = data.close.unwrap_or(data.price).0;
         let high = data.high.map_or(close, |high| high.0);
         Self { high, low: data.low.map_or(close, |low| low.0), close }
-    }
-}
-
-/// The price that a quote or trade adds to its bar: the mid, or the price.
-pub(super) fn price_of(data: &MarketData) -> Decimal {
-    match (data.kind(), data.bid, data.ask) {
-        // Half to even, to the decimals that the contract takes.
-        (MarketKind::Quote, Some(bid), Some(ask)) => ((bid.0 + ask.0) / Decimal::TWO).round_dp(MAX_DECIMALS),
-        _ => data.price.0,
     }
 }
 

@@ -17,10 +17,11 @@ use tapedeck_contracts::{
 };
 
 use super::{
-    bars::{Added, Bar, Gatherer, price_of},
+    bars::{Added, Bar, Gatherer},
     config::{Settings, StrategyConfig},
     rules::{Rule, Stance, Wish},
 };
+use crate::price::price_of;
 
 /// Prices above this are no prices; with the longest windows, the sums of all
 /// others fit a `Decimal`.

@@ -23,7 +23,7 @@ use tapedeck_contracts::{
 use tapedeck_flow::{
     Delivery, DeliveryConfig, Failure, Outbound,
     backoff::Backoff,
-    runtime::{Handler, LogEffect, Setup, StateChange},
+    runtime::{Handler, LogEffect, StateChange},
 };
 use tapedeck_log::{LogError, Record, TopicPartition};
 
@@ -46,19 +46,9 @@ pub const COMPILATIONS: &str = "strategy-compilations";
 pub fn run(ctx: Context, strategies: Vec<StrategyConfig>, delivery: DeliveryConfig) -> Result<(), Failure> {
     let (_, compilations) = Strategies::compile(&strategies);
     announce(&ctx, compilations)?;
-    let setup = Setup {
-        log: Arc::clone(&ctx.log),
-        role: ROLE.to_owned(),
-        member: ctx.member,
-        topics: vec![MARKET.into()],
-        config: delivery,
-        stop: ctx.stop,
-        gauges: ctx.gauges,
-        boundaries: ctx.boundaries,
-        aside: ctx.aside,
-        budget: ctx.budget,
-    };
-    emitting::run(setup, ctx.emitter.as_deref(), Shell::new(strategies))
+    let emitter = ctx.emitter.clone();
+    let setup = ctx.setup(ROLE, &[MARKET], delivery);
+    emitting::run(setup, emitter.as_deref(), Shell::new(strategies))
 }
 
 /// The handler: gives each market event to the strategies of its partition.
