@@ -33,8 +33,13 @@ free_port() {
     fail "no free port found"
 }
 
-# A process that ended but was not waited for yet is a zombie: not alive.
-alive() { [ -n "$1" ] && [ -r "/proc/$1/stat" ] && ! grep -q '^[0-9]* (.*) [ZX]' "/proc/$1/stat" 2>/dev/null; }
+# A process that ended but was not waited for yet is a zombie: not alive. So is the first
+# thread of one that is ending still: while there are others, its sockets are open.
+alive() {
+    [ -n "$1" ] && [ -r "/proc/$1/stat" ] || return 1
+    grep -q '^[0-9]* (.*) [ZX]' "/proc/$1/stat" 2>/dev/null || return 0
+    [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -gt 1 ]
+}
 pid_of() { cat "$1" 2>/dev/null || true; }
 running() { alive "$(pid_of "$1")"; }
 
