@@ -14,12 +14,14 @@ use tapedeck_contracts::{
 mod common;
 pub mod conformance;
 pub mod error;
+mod explained;
 mod merge;
 mod points;
 pub mod postgres;
 pub mod sqlite;
 
 pub use error::{Result, StoreError};
+pub use explained::{ChainHead, Explained, ExplainedBatch, ExplainedQuery, Explanations, Importance};
 pub use postgres::{PostgresConfig, PostgresStore};
 pub use sqlite::{SqliteConfig, SqliteStore};
 
