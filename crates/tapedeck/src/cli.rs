@@ -10,11 +10,13 @@ use crate::chaos::FaultKind;
 
 mod dlq;
 mod migrate;
+mod model;
 mod schema;
 mod topics;
 
 pub(crate) use dlq::{DlqCommand, DlqFilter, DlqWhat};
 pub(crate) use migrate::MigrateArgs;
+pub(crate) use model::{ModelCommand, RowFormat, RowsArgs};
 pub(crate) use schema::{SchemaCommand, SchemaWhat};
 pub(crate) use topics::{AclsArgs, ApplyArgs, TopicsCommand, WatchArgs};
 
@@ -89,6 +91,9 @@ pub(crate) enum Command {
     /// Carry the embedded log and store over to a cluster, and compare
     #[command(after_help = migrate::HELP)]
     Migrate(MigrateArgs),
+    /// A model's file: what it holds, what it says of rows, and why
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Measure the log, the store and a replay on this machine
     #[command(after_help = "Examples:\n  tapedeck bench\n  tapedeck bench replay --events 1000000")]
     Bench(BenchArgs),

@@ -24,6 +24,7 @@ mod demo;
 mod dlq;
 mod groups;
 mod migrate;
+mod model;
 mod produce;
 mod replay;
 mod schema;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
         Command::Produce(args) => produce::run(&config, &args, json),
         Command::Consume(args) => consume::run(&config, &args, json),
         Command::Migrate(args) => migrate::run(config, cli.data, &args, variables, json),
+        Command::Model(command) => model::run(&command, json),
         Command::Bench(args) => bench::run(&config, &args, json),
         Command::Chaos(args) => chaos::run(config, cli.data, &args, variables, json),
     }
