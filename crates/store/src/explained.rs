@@ -67,6 +67,10 @@ pub struct ChainHead {
     pub hash: [u8; 32],
     /// The last anchor that was written: how many records it vouches for, and their hash.
     pub anchored: Option<(u64, [u8; 32])>,
+    /// Where retention took its beginning: the index of the first record that is left,
+    /// and the hash of the one before it. A store goes by its own; of a chain that it
+    /// does not know yet, this says where its rows begin.
+    pub begins: Option<(u64, [u8; 32])>,
 }
 
 /// Explained decisions and the offsets they came from, to be made visible in one act.

@@ -10,6 +10,7 @@ use crate::{Result, Row, StoreError};
 
 pub(crate) mod accounts;
 pub(crate) mod curves;
+pub(crate) mod explained;
 pub(crate) mod identity;
 pub(crate) mod stats;
 pub(crate) mod values;

@@ -3,7 +3,9 @@
 //!
 //! Not here: how they are written on the wire, which is the contract's.
 
-use tapedeck_contracts::events::{ExecType, Liquidity, OrderStatus, OrderType, Severity, Side, TimeInForce};
+use tapedeck_contracts::events::{
+    Action, ExecType, Liquidity, OrderStatus, OrderType, Severity, Side, TimeInForce, decision::Outcome,
+};
 
 /// Words and their texts. Their places are stored: append, never reorder.
 pub(crate) type Words<T> = [(T, &'static str)];
@@ -42,6 +44,8 @@ pub(crate) const SEVERITIES: &Words<Severity> = &[
     (Severity::Error, "ERROR"),
     (Severity::Critical, "CRITICAL"),
 ];
+pub(crate) const ACTIONS: &Words<Action> = &[(Action::Buy, "BUY"), (Action::Sell, "SELL"), (Action::Hold, "HOLD")];
+pub(crate) const OUTCOMES: &Words<Outcome> = &[(Outcome::Accepted, "accepted"), (Outcome::Rejected, "rejected")];
 
 /// The place of a word in its list.
 pub(crate) fn code<T: PartialEq>(words: &Words<T>, word: &T) -> i64 {
@@ -91,5 +95,7 @@ mod tests {
         assert_are_the_contracts(TIMES_IN_FORCE);
         assert_are_the_contracts(LIQUIDITIES);
         assert_are_the_contracts(SEVERITIES);
+        assert_are_the_contracts(ACTIONS);
+        assert_are_the_contracts(OUTCOMES);
     }
 }

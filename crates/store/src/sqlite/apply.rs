@@ -82,7 +82,7 @@ impl<'a> Step<'a> {
     }
 }
 
-fn compare(conn: &Connection, group: &str, moved: &OffsetMove) -> Result<()> {
+pub(super) fn compare(conn: &Connection, group: &str, moved: &OffsetMove) -> Result<()> {
     let found = stored(conn, group, &moved.topic, moved.partition)?.next;
     if found == moved.expected {
         return Ok(());
@@ -96,7 +96,7 @@ fn compare(conn: &Connection, group: &str, moved: &OffsetMove) -> Result<()> {
     })
 }
 
-fn set(conn: &Connection, group: &str, moved: &OffsetMove) -> Result<()> {
+pub(super) fn set(conn: &Connection, group: &str, moved: &OffsetMove) -> Result<()> {
     conn.prepare_cached(
         "INSERT INTO consumer_offsets (consumer_group, topic, partition, next, last_offset, last_hash) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO UPDATE SET \

@@ -84,6 +84,21 @@ pub(super) fn executions(
     read(conn, names, rows, limit)
 }
 
+/// The fills of a decision, oldest first.
+pub(super) fn decision_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM exec_reports INDEXED BY fills_decision WHERE decision_id = ?1 AND fill_id IS NOT NULL \
+         ORDER BY time_us, place LIMIT ?2"
+    )
+}
+
+/// The fills of a decision, oldest first.
+pub(super) fn of_decision(conn: &Connection, names: &mut Names, decision: &str, limit: usize) -> Result<Vec<FillRow>> {
+    let mut statement = conn.prepare_cached(&decision_sql())?;
+    let rows = statement.query(params![codec::Id::of(decision), codec::limit(limit)])?;
+    read(conn, names, rows, limit)
+}
+
 fn read(conn: &Connection, names: &mut Names, mut rows: rusqlite::Rows<'_>, limit: usize) -> Result<Vec<FillRow>> {
     // A page of the API at most is set aside at once; the rest grows.
     let mut fills = Vec::with_capacity(limit.min(1_000));

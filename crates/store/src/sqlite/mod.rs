@@ -9,13 +9,18 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use rusqlite::Connection;
-use tapedeck_contracts::events::{Alert, RiskMetrics};
+use tapedeck_contracts::{
+    Timestamp,
+    events::{Alert, RiskMetrics},
+};
 
 use self::names::Names;
 use crate::{
-    AccountRow, AlertsQuery, Applied, Batch, FillRow, FillsQuery, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery,
-    Result, Resume, Retention, Store, StoreError, SymbolStats,
+    AccountRow, AlertsQuery, Applied, Batch, ChainHead, Explained, ExplainedBatch, ExplainedQuery, Explanations,
+    FillRow, FillsQuery, Importance, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery, Result, Resume, Retention,
+    Store, StoreError, SymbolStats,
 };
 
 mod alerts;
@@ -25,6 +30,7 @@ mod curves;
 mod export;
 mod failure;
 mod fills;
+mod forensics;
 mod ids;
 mod names;
 mod orders;
@@ -144,6 +150,44 @@ impl Drop for Borrowed<'_> {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Explanations for SqliteStore {
+    fn apply_explained(&self, batch: &ExplainedBatch) -> Result<Vec<usize>> {
+        self.write(|writer| forensics::apply(writer, batch))
+    }
+
+    fn chain_heads(&self) -> Result<Vec<ChainHead>> {
+        self.read(|conn, _| forensics::heads(conn))
+    }
+
+    fn last_of_symbols(&self, chain: u32) -> Result<Vec<Explained>> {
+        self.read(|conn, names| forensics::last_of_symbols(conn, names, chain))
+    }
+
+    fn explained(&self, decision_id: &str) -> Result<Option<Explained>> {
+        self.read(|conn, names| forensics::explained(conn, names, decision_id))
+    }
+
+    fn explanations(&self, query: &ExplainedQuery) -> Result<Vec<(PageKey, Explained)>> {
+        self.read(|conn, names| forensics::explanations(conn, names, query))
+    }
+
+    fn chain(&self, chain: u32, from: u64, limit: usize) -> Result<Vec<Explained>> {
+        self.read(|conn, names| forensics::chain(conn, names, chain, from, limit))
+    }
+
+    fn feature_set(&self, id: [u8; 16]) -> Result<Option<Bytes>> {
+        self.read(|conn, _| forensics::feature_set(conn, id))
+    }
+
+    fn importance(&self, from: Timestamp, to: Timestamp, symbol: Option<&str>) -> Result<Vec<Importance>> {
+        self.read(|conn, names| forensics::importance(conn, names, from, to, symbol))
+    }
+
+    fn fills_of(&self, decision_id: &str, limit: usize) -> Result<Vec<FillRow>> {
+        self.read(|conn, names| fills::of_decision(conn, names, decision_id, limit))
+    }
 }
 
 impl Store for SqliteStore {

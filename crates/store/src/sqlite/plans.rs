@@ -5,12 +5,12 @@
 
 use rusqlite::Connection;
 
-use super::{alerts, fills, orders, pnl, risk, series, stats};
+use super::{alerts, fills, forensics, orders, pnl, risk, schema, series, stats};
 
 /// The plan of a query, a step a line.
 fn plan(sql: &str) -> Vec<String> {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!("../../migrations/sqlite/0001_first.sql")).unwrap();
+    conn.execute_batch(&schema::MIGRATIONS.concat()).unwrap();
     let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let mut rows = statement.raw_query();
     let mut steps = Vec::new();
@@ -79,4 +79,14 @@ fn executions_latest_metrics_and_statistics_are_searched() {
     // Series are a row each, and few: the table in its order, without a sort.
     assert_eq!(plan(series::SERIES), ["SCAN symbol_stats"]);
     assert_eq!(plan(stats::OF_ALL), ["SCAN symbol_stats"]);
+}
+
+#[test]
+fn explained_decisions_are_read_along_their_lists_and_chains() {
+    assert_searches(forensics::KEYS, "COVERING INDEX forensics_time", &["list"]);
+    let steps = plan(&forensics::chain_sql());
+    assert!(steps[0].contains("forensics_chain (chain=? AND chain_index>?)"), "{steps:?}");
+    assert!(steps.iter().all(|step| step.starts_with("SEARCH")), "{steps:?}");
+    let steps = plan(&fills::decision_sql());
+    assert!(steps.len() == 1 && steps[0].contains("fills_decision (decision_id=?)"), "{steps:?}");
 }

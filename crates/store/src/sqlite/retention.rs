@@ -8,6 +8,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::forensics;
 use crate::{Result, Retention, StoreError};
 
 /// Rows that one call deletes at most: it holds the write lock some tens of
@@ -26,11 +27,12 @@ pub(super) fn enforce(conn: &mut Connection, rules: &[Retention], now_ms: i64) -
         let before_ms = now_ms.saturating_sub(keep_ms);
         let gone = match rule.table.as_str() {
             "pnl_curve" => trim_curves(&transaction, before_ms, left)?,
+            "forensics" => forensics::trim(&transaction, before_ms, left)?,
             "orders" => trim_orders(&transaction, before_ms, left)?,
             table if LOGGED.contains(&table) => trim_logged(&transaction, table, before_ms, left)?,
             other => {
                 return Err(StoreError::Fatal(format!(
-                    "there is no retention for a table `{other}`: it is {}, orders or pnl_curve",
+                    "there is no retention for a table `{other}`: it is {}, orders, pnl_curve or forensics",
                     LOGGED.join(", ")
                 )));
             }

@@ -15,10 +15,13 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use crate::{Result, StoreError};
 
 /// Version n is reached by the n-th file. A file that was released never changes.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_first.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_first.sql"),
+    include_str!("../../migrations/sqlite/0002_explained.sql"),
+];
 
 /// Statements kept prepared: all of this crate's, with room.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 128;
 
 /// Opens the connection that writes, and migrates.
 pub(super) fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connection> {
