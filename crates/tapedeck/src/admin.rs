@@ -14,8 +14,9 @@ use crate::{
     chaos::rehearsal::Rehearsal,
     cli::Role,
     config::{Config, LogKind},
-    deck::{Claim, Deck, Folder, Mode},
+    deck::{Deck, Mode},
     exit,
+    folder::{Claim, Folder},
 };
 
 /// What an answer may take: long polls of `consume --follow` wait 10 s themselves.

@@ -21,8 +21,9 @@ use crate::{
     awaited::Awaited,
     cli::Role,
     config::{Compression, Config, LogKind, StoreKind},
-    deck::{MEMBER_FILE, REPLAY_FILE},
+    deck::REPLAY_FILE,
     emitters, exit,
+    folder::MEMBER_FILE,
 };
 
 /// The embedded log's file in the data folder.

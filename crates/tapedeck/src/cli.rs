@@ -133,18 +133,21 @@ pub(crate) struct UpArgs {
 pub(crate) enum Role {
     Market,
     Strategy,
+    Inference,
     ForwardTest,
     Recorder,
     Api,
 }
 
 impl Role {
-    pub(crate) const ALL: [Role; 5] = [Role::Market, Role::Strategy, Role::ForwardTest, Role::Recorder, Role::Api];
+    pub(crate) const ALL: [Role; 6] =
+        [Role::Market, Role::Strategy, Role::Inference, Role::ForwardTest, Role::Recorder, Role::Api];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Role::Market => "market",
             Role::Strategy => "strategy",
+            Role::Inference => "inference",
             Role::ForwardTest => "forward-test",
             Role::Recorder => "recorder",
             Role::Api => "api",

@@ -4,15 +4,11 @@
 //! Not here: what the roles do, and the commands that use a deck.
 
 use std::{
-    fs::{File, TryLockError},
-    io::Write,
-    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use sha2::{Digest, Sha256};
 use tapedeck_api::{Deps, Server};
 use tapedeck_flow::{
@@ -20,7 +16,11 @@ use tapedeck_flow::{
     emitter::{Emitter, Producer},
 };
 use tapedeck_log::{Log, TopicConfig};
-use tapedeck_roles::{Context, forward_test, market, recorder, strategy};
+use tapedeck_roles::{
+    Context, forward_test,
+    inference::{self, Models},
+    market, recorder, strategy,
+};
 use tapedeck_store::{Retention, Store};
 
 use crate::{
@@ -31,134 +31,17 @@ use crate::{
     config::{Config, LogKind, StoreKind},
     emitters::Emitters,
     exit,
+    folder::Folder,
     framing::{self, Framing},
 };
 
-/// Names the process that holds the folder, for the command line.
-const ADDRESS_FILE: &str = "address";
 /// What a replay remembers of itself; its folder keeps everything.
 pub(crate) const REPLAY_FILE: &str = "replay.json";
-/// Held while a process works in the folder.
-const LOCK_FILE: &str = "tapedeck.lock";
-/// What cursors are signed with.
-const CURSOR_KEY_FILE: &str = "cursor.key";
-
-/// What this folder's process is called in groups, after the role.
-pub(crate) const MEMBER_FILE: &str = "member";
-/// Of the host's name, as much as a person needs to know it by.
-const HOST_CHARS: usize = 32;
 
 /// What a stop may take, as the contract says: SIGTERM to the end.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether threads have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-
-/// A data folder that this process holds.
-pub(crate) struct Folder {
-    dir: PathBuf,
-    _lock: File,
-}
-
-/// A folder, or the address of who holds it.
-pub(crate) enum Claim {
-    Ours(Folder),
-    /// Somebody else's; with its address, where it serves one.
-    Taken(Option<String>),
-}
-
-impl Folder {
-    /// Takes the folder, making it where it is not there.
-    ///
-    /// # Errors
-    /// The folder cannot be made or written.
-    pub(crate) fn claim(dir: &Path) -> anyhow::Result<Claim> {
-        let unfit = |what: &str, error: std::io::Error| {
-            exit::folder(format!("{what} {}: {error}; give another folder with --data", dir.display()))
-        };
-        if dir.exists() && !dir.is_dir() {
-            return Err(exit::folder(format!(
-                "{} is a file, not a folder: give another one with --data",
-                dir.display()
-            )));
-        }
-        std::fs::create_dir_all(dir).map_err(|error| unfit("cannot make the data folder", error))?;
-        let lock = File::options().create(true).append(true).open(dir.join(LOCK_FILE));
-        let lock = lock.map_err(|error| unfit("cannot write in", error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Claim::Ours(Self { dir: dir.to_owned(), _lock: lock })),
-            Err(TryLockError::WouldBlock) => {
-                let address = std::fs::read_to_string(dir.join(ADDRESS_FILE)).ok();
-                Ok(Claim::Taken(address.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())))
-            }
-            Err(TryLockError::Error(error)) => Err(unfit("cannot lock", error)),
-        }
-    }
-
-    /// Takes the folder, or says who has it.
-    ///
-    /// # Errors
-    /// Somebody has it.
-    pub(crate) fn claim_alone(dir: &Path) -> anyhow::Result<Self> {
-        match Self::claim(dir)? {
-            Claim::Ours(folder) => Ok(folder),
-            Claim::Taken(address) => Err(exit::folder(format!(
-                "another tapedeck works in {}{}: stop it, or give another folder with --data",
-                dir.display(),
-                address.map(|at| format!(" (at {at})")).unwrap_or_default()
-            ))),
-        }
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Tells this process from all others in a group, also those of other machines:
-    /// made once, so that after a kill the next one takes the seat and the unfinished
-    /// transaction of the one before.
-    fn member(&self) -> anyhow::Result<String> {
-        let path = self.dir.join(MEMBER_FILE);
-        if let Some(name) = std::fs::read_to_string(&path).ok().filter(|name| !name.trim().is_empty()) {
-            return Ok(name.trim().to_owned());
-        }
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(HOST_CHARS).collect();
-        let name = format!("{host}-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
-        std::fs::write(&path, &name).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(name)
-    }
-
-    fn publish(&self, address: &str) -> anyhow::Result<()> {
-        std::fs::write(self.dir.join(ADDRESS_FILE), address).context("cannot write the folder's address")
-    }
-
-    /// The key of cursors: made once, so that a cursor outlives a restart.
-    fn cursor_key(&self) -> anyhow::Result<[u8; 32]> {
-        let path = self.dir.join(CURSOR_KEY_FILE);
-        if let Some(key) = std::fs::read(&path).ok().and_then(|bytes| bytes.try_into().ok()) {
-            return Ok(key);
-        }
-        let mut key = [0; 32];
-        for half in key.chunks_exact_mut(16) {
-            half.copy_from_slice(uuid::Uuid::new_v4().as_bytes());
-        }
-        let mut file = private_file(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(&key)?;
-        Ok(key)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Left behind, it only names a process that does not answer any more.
-        let _ = std::fs::remove_file(self.dir.join(ADDRESS_FILE));
-    }
-}
-
-fn private_file(path: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options().create(true).truncate(true).write(true).mode(0o600).open(path)
-}
 
 /// A role at work.
 struct Running {
@@ -179,6 +62,8 @@ pub(crate) struct Deck {
     emitters: Emitters,
     /// The memory of all roles.
     budget: Arc<Budget>,
+    /// The specialists, once for all who decide, answer questions or explain.
+    models: Option<Arc<Models>>,
     running: Vec<Running>,
     server: Option<Server>,
     // Last, so that the folder is given back when all else is closed.
@@ -262,6 +147,7 @@ impl Deck {
             boundaries,
             framing,
             budget: Arc::new(Budget::new(config.delivery.memory_cap_bytes)),
+            models: None,
             running: Vec::new(),
             server: None,
             folder,
@@ -275,6 +161,7 @@ impl Deck {
     /// The api cannot listen.
     pub(crate) fn start(&mut self, config: &Config, roles: &[Role], mode: Mode) -> anyhow::Result<()> {
         self.framing.prepare()?;
+        self.models = models_for(config, roles)?;
         for role in roles.iter().copied().filter(|role| *role != Role::Api) {
             self.spawn(role, config, mode)?;
         }
@@ -396,10 +283,10 @@ impl Deck {
                 Mode::Live => Aside::DeadLetter,
                 Mode::Replay => Aside::Stop,
             },
-            emitter: (role == Role::Strategy).then(|| self.emitter(role, config)).transpose()?,
+            emitter: emits(role, config).then(|| self.emitter(role, config)).transpose()?,
             budget: Arc::clone(&self.budget),
         };
-        let work = work_of(role, context, config, Arc::clone(&self.store), mode);
+        let work = self.work_of(role, context, config, mode);
         let (own, stop, awaited) = (Arc::clone(&gauges), self.stop.clone(), self.awaited.clone());
         let thread = std::thread::Builder::new().name(role.name().into()).spawn(move || {
             if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
@@ -421,6 +308,47 @@ impl Deck {
         self.running.push(Running { role, gauges, thread });
         Ok(())
     }
+
+    /// What the thread of a role does.
+    fn work_of(&self, role: Role, context: Context, config: &Config, mode: Mode) -> Work {
+        let config = config.clone();
+        match role {
+            Role::Market => Box::new(move || market::run(&context, &config.market, &config.sources, &Arc::default())),
+            Role::Strategy => {
+                Box::new(move || strategy::shell::run(context, config.strategies_of_sources(), config.delivery))
+            }
+            Role::Inference => {
+                let models = self.models.clone().expect("they are opened where inference runs");
+                Box::new(move || inference_work(context, &config, models, mode))
+            }
+            Role::ForwardTest => Box::new(move || {
+                let join = forward_test::shell::JoinConfig {
+                    join_wait_ms: config.broker.join_wait_ms,
+                    batch_max_events: config.broker.batch_max_events,
+                    replay: mode == Mode::Replay,
+                    strategies: !config.strategies.is_empty(),
+                };
+                forward_test::shell::run(context, config.broker_setup(), join)
+            }),
+            Role::Recorder => {
+                let store = Arc::clone(&self.store);
+                Box::new(move || recorder::run(context, store, config.delivery))
+            }
+            Role::Api => Box::new(|| Ok(())),
+        }
+    }
+}
+
+/// Decides, or only keeps the models up to date where nobody asked for decisions.
+fn inference_work(context: Context, config: &Config, models: Arc<Models>, mode: Mode) -> Result<(), Failure> {
+    if !config.decides() {
+        return inference::shell::follow(&context, models, config.inference_section.models.wait_s);
+    }
+    let order = match mode {
+        Mode::Live => inference::shell::Order::AtHand,
+        Mode::Replay => inference::shell::Order::Numbered,
+    };
+    inference::shell::run(context, config.inference(), models, order, config.delivery.clone())
 }
 
 /// A log, the same where it may come later, and a store.
@@ -441,24 +369,28 @@ pub(crate) enum Mode {
 
 type Work = Box<dyn FnOnce() -> Result<(), Failure> + Send>;
 
-fn work_of(role: Role, context: Context, config: &Config, store: Arc<dyn Store>, mode: Mode) -> Work {
-    let config = config.clone();
-    match role {
-        Role::Market => Box::new(move || market::run(&context, &config.market, &config.sources, &Arc::default())),
-        Role::Strategy => {
-            Box::new(move || strategy::shell::run(context, config.strategies_of_sources(), config.delivery))
+/// Whether a role is on the trading path, where what it makes is emitted at once.
+fn emits(role: Role, config: &Config) -> bool {
+    role == Role::Strategy || (role == Role::Inference && config.decides())
+}
+
+/// The models, where one of the roles works with them.
+///
+/// # Errors
+/// They cannot be read, and a role cannot do without.
+fn models_for(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<Models>>> {
+    if !roles.iter().any(|role| matches!(role, Role::Inference | Role::Api)) {
+        return Ok(None);
+    }
+    match Models::open(&config.inference()) {
+        Ok(models) => Ok(Some(Arc::new(models))),
+        Err(error) if roles.contains(&Role::Inference) => {
+            Err(exit::input(format!("the models of [inference]: {error}; see docs/decisions.md")))
         }
-        Role::ForwardTest => Box::new(move || {
-            let join = forward_test::shell::JoinConfig {
-                join_wait_ms: config.broker.join_wait_ms,
-                batch_max_events: config.broker.batch_max_events,
-                replay: mode == Mode::Replay,
-                strategies: !config.strategies.is_empty(),
-            };
-            forward_test::shell::run(context, config.broker_setup(), join)
-        }),
-        Role::Recorder => Box::new(move || recorder::run(context, store, config.delivery)),
-        Role::Api => Box::new(|| Ok(())),
+        Err(error) => {
+            tracing::warn!("no models, so questions for decisions are not answered here: {error}");
+            Ok(None)
+        }
     }
 }
 

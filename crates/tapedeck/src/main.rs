@@ -25,6 +25,7 @@ mod deck;
 mod digest;
 mod emitters;
 mod exit;
+mod folder;
 mod framing;
 mod known_topics;
 mod migrate;

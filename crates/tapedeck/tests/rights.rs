@@ -224,7 +224,7 @@ fn a_post_to_a_topic_that_may_not_be_written_says_which_right_is_missing() {
     let _alone = ALONE.lock();
     let Some(cluster) = Cluster::start_secure() else { return };
     let part = Part::of(&cluster);
-    let all = "market,strategy,forward-test,recorder,api";
+    let all = "market,strategy,inference,forward-test,recorder,api";
     part.give_all_but(all, AclResource::Topic, "exec.reports.v1", AclOperation::Write);
     let deck = Deck::start(&["up", "--roles", "recorder,api", "--config", &part.deck(), "--data", &part.path("data")]);
     let (status, answer) = eventually("a post to be answered", || {

@@ -24,12 +24,17 @@ const FITTED: &str = include_str!("../../../../models/regimes.toml");
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InferenceConfig {
+    /// Whether it decides on what the market sends.
+    pub enabled: Enabled,
     /// What a decision is made for: each final bar.
     pub trigger: Trigger,
     /// For whom; that of the session whose source is decisions where absent.
+    #[serde(with = "empty")]
     pub account: Option<String>,
-    /// The market source it follows; all where absent, and then the symbols of two
-    /// sources must differ, as they share one intended position.
+    /// The market source it follows; that of the session where absent. Where that is
+    /// absent too it follows all, and then the symbols of two sources must differ, as
+    /// they share one intended position.
+    #[serde(with = "empty")]
     pub source: Option<String>,
     /// The symbols it decides on; empty means all.
     pub symbols: Vec<String>,
@@ -58,6 +63,20 @@ pub struct InferenceConfig {
     pub limits: Limits,
     /// Where models come from.
     pub models: ModelsConfig,
+}
+
+/// Whether decisions are made on what the market sends. Questions are answered and
+/// models are loaded either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Enabled {
+    /// Where a session trades decisions, or models are there that are not the demo's.
+    #[default]
+    Auto,
+    /// Always.
+    Yes,
+    /// Never: who trades decisions gets them from elsewhere.
+    No,
 }
 
 /// What a decision is made for.
@@ -92,6 +111,7 @@ pub struct SymbolSize {
 pub struct ModelsConfig {
     /// A folder with `<specialist>/<version>.json`, `.ubj` or `.txt`; the demo's
     /// specialists, which are in the binary, where absent.
+    #[serde(with = "empty")]
     pub dir: Option<PathBuf>,
     /// Versions kept of each specialist: to go back to, and to explain what they
     /// decided. Each is some hundred kilobytes to megabytes.
@@ -110,6 +130,7 @@ impl Default for ModelsConfig {
 impl Default for InferenceConfig {
     fn default() -> Self {
         Self {
+            enabled: Enabled::Auto,
             trigger: Trigger::Bars,
             account: None,
             source: None,
@@ -188,37 +209,83 @@ impl InferenceConfig {
     }
 
     fn check_sizes(&self, wrong: &mut Vec<String>) {
-        let own = self.sizes.iter().flat_map(|size| {
-            [("sizes.max_size", size.max_size), ("sizes.lot", size.lot), ("sizes.position", size.position)]
-        });
-        let all = [("max_size", Some(self.max_size)), ("lot", Some(self.lot))];
-        for (key, value) in all.into_iter().chain(own) {
+        let mut over_zero = |key: String, value: Option<Dec>| {
             if let Some(value) = value.filter(|value| value.0 <= Decimal::ZERO) {
                 wrong.push(format!("{key}: expected a decimal over 0, found {value}"));
+            }
+        };
+        over_zero("max_size".into(), Some(self.max_size));
+        over_zero("lot".into(), Some(self.lot));
+        for (at, size) in self.sizes.iter().enumerate() {
+            for (key, value) in [("max_size", size.max_size), ("lot", size.lot), ("position", size.position)] {
+                over_zero(format!("sizes[{at}].{key}"), value);
             }
         }
         for (at, size) in self.sizes.iter().enumerate() {
             if self.sizes[..at].iter().any(|before| before.symbol == size.symbol) {
-                wrong.push(format!("sizes: `{}` is there twice", size.symbol));
+                wrong.push(format!("sizes[{at}].symbol: `{}` is there twice", size.symbol));
             }
         }
     }
 
     fn check_names(&self, wrong: &mut Vec<String>) {
-        let names = self.symbols.iter().chain(&self.account).chain(&self.source).chain(&self.specialists);
-        for name in names.chain(self.sizes.iter().map(|size| &size.symbol)) {
+        let list = |key: &'static str, names: &[String]| -> Vec<(String, String)> {
+            names.iter().enumerate().map(|(at, name)| (format!("{key}[{at}]"), name.clone())).collect()
+        };
+        let own = self.sizes.iter().enumerate().map(|(at, size)| (format!("sizes[{at}].symbol"), size.symbol.clone()));
+        let one = |key: &str, name: &Option<String>| name.clone().map(|name| (key.to_owned(), name));
+        let names = list("symbols", &self.symbols).into_iter().chain(list("specialists", &self.specialists)).chain(own);
+        for (key, name) in names.chain(one("account", &self.account)).chain(one("source", &self.source)) {
             if name.is_empty() || name.len() > MAX_ID_BYTES {
-                wrong.push(format!("{name:?}: expected a name of 1 to {MAX_ID_BYTES} bytes, found {}", name.len()));
+                wrong.push(format!("{key}: expected a name of 1 to {MAX_ID_BYTES} bytes, found {name:?}"));
             }
         }
         for (at, name) in self.specialists.iter().enumerate() {
             if name.contains(['/', '\\']) || name.starts_with('.') {
-                wrong.push(format!("specialists: {name:?} cannot be the name of a folder"));
+                wrong.push(format!("specialists[{at}]: {name:?} cannot be the name of a folder"));
             }
             if self.specialists[..at].contains(name) {
-                wrong.push(format!("specialists: {name:?} is there twice"));
+                wrong.push(format!("specialists[{at}]: {name:?} is there twice"));
             }
         }
+    }
+}
+
+/// A key that may be left out, as a config shows it: empty, so that it is there to be
+/// seen and set.
+mod empty {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// What is empty where it is not there.
+    pub(super) trait Text: Serialize + Default {
+        fn is_empty(&self) -> bool;
+    }
+
+    impl Text for String {
+        fn is_empty(&self) -> bool {
+            Self::is_empty(self)
+        }
+    }
+
+    impl Text for std::path::PathBuf {
+        fn is_empty(&self) -> bool {
+            self.as_os_str().is_empty()
+        }
+    }
+
+    pub(super) fn serialize<T: Text, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => value.serialize(serializer),
+            None => T::default().serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+    where
+        T: Text + Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Some(T::deserialize(deserializer)?).filter(|value| !value.is_empty()))
     }
 }
 
@@ -252,10 +319,11 @@ mod tests {
             "band",
             "interval",
             "max_size",
-            "specialists",
+            "specialists[1]",
+            "specialists[2]",
             "matrix",
-            "sizes",
-            "sizes.lot",
+            "sizes[0].lot",
+            "sizes[1].symbol",
             "models.keep",
             "limits.position",
         ] {

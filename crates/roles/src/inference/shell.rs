@@ -12,7 +12,7 @@
 mod ordered;
 mod updates;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tapedeck_contracts::{
@@ -20,7 +20,8 @@ use tapedeck_contracts::{
     events::{RegimeChange, RiskDecision},
 };
 use tapedeck_flow::{
-    Delivery, DeliveryConfig, Failure, Outbound,
+    Delivery, DeliveryConfig, Failure, Outbound, Phase,
+    backoff::Backoff,
     runtime::{Handler, LogEffect, StateChange},
 };
 use tapedeck_log::{Record, TopicPartition};
@@ -48,6 +49,9 @@ pub const REGIMES: &str = "regime_changes";
 pub const RISK: &str = "risk_decisions";
 /// Where new versions of models are announced.
 pub const MODEL_UPDATES: &str = "model_updates";
+
+/// A stop wakes who waits for it; this only bounds one wait.
+const IDLE_LOOK: Duration = Duration::from_secs(60);
 
 /// The key of the state that says which models decide.
 const MODELS_KEY: &str = "models";
@@ -87,6 +91,26 @@ pub fn run(
     let emitter = ctx.emitter.clone();
     let setup = Context { log, ..ctx }.setup(ROLE, &[MARKET], delivery);
     emitting::run(setup, emitter.as_deref(), shell)
+}
+
+/// Decides nothing, and keeps the models that others share up to date, until somebody
+/// asks to stop.
+///
+/// # Errors
+/// Fatal: a person must act, and the text says how.
+pub fn follow(ctx: &Context, models: Arc<Models>, wait_s: u64) -> Result<(), Failure> {
+    let mut loader = Loader::new(Arc::clone(&ctx.log), models, wait_s);
+    let mut backoff = Backoff::default();
+    while let Err(failure) = loader.start() {
+        let Failure::Transient(detail) = failure else { return Err(failure) };
+        ctx.gauges.set_phase(Phase::Retrying(detail));
+        if ctx.stop.wait(backoff.next_wait()) {
+            return Ok(());
+        }
+    }
+    ctx.gauges.set_phase(Phase::Running);
+    while !ctx.stop.wait(IDLE_LOOK) {}
+    Ok(())
 }
 
 /// The handler: gives each market event to the desk.

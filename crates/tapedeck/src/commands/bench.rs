@@ -12,7 +12,7 @@ use super::checked;
 use crate::{
     cli::{BenchArgs, BenchWhat, ReplayArgs},
     config::Config,
-    deck::Folder,
+    folder::Folder,
     replay, show,
 };
 

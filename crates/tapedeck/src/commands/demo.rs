@@ -6,14 +6,17 @@ use std::{path::PathBuf, process::ExitCode};
 
 use tapedeck_contracts::Timestamp;
 use tapedeck_flow::Stop;
+use tapedeck_roles::inference::InferenceConfig;
 
 use super::{checked, stop_on_signals, up};
 use crate::{
     backends::OwnNames,
     cli::{DemoArgs, Role},
     config::{Config, LogKind, StoreKind},
-    deck::{Deck, Folder, Mode},
-    exit, show,
+    deck::{Deck, Mode},
+    exit,
+    folder::Folder,
+    show,
 };
 
 /// Two symbols with prices each second, strategies on bars of a second so that
@@ -56,6 +59,13 @@ id = "demo"
 account = "DEMO"
 currency = "USDT"
 market_source = "demo"
+
+[inference]
+enabled = "yes"
+account = "DEMO-DECISIONS"
+interval = "1s"
+max_size = "2"
+lot = "0.001"
 "#;
 
 #[derive(serde::Deserialize)]
@@ -63,6 +73,7 @@ struct Demo {
     instruments: Vec<tapedeck_roles::instruments::Instrument>,
     strategies: Vec<tapedeck_roles::strategy::config::StrategyConfig>,
     sessions: Vec<tapedeck_roles::forward_test::config::SessionConfig>,
+    inference: tapedeck_roles::inference::InferenceConfig,
 }
 
 pub(super) fn run(mut config: Config, data: Option<PathBuf>, args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
@@ -118,6 +129,9 @@ fn demo_config(mut config: Config, args: &DemoArgs) -> anyhow::Result<Config> {
     config.instruments = demo.instruments;
     config.strategies = demo.strategies;
     config.sessions = demo.sessions;
+    // Where models come from is the user's: the demo shows what they decide.
+    let models = config.inference_section.models;
+    config.inference_section = InferenceConfig { models, ..demo.inference };
     let source = serde_json::json!([{
         "id": "demo", "kind": "generator", "venue": "SIM", "seed": args.seed, "speed": args.speed,
         "symbols": ["BTCUSDT", "ETHUSDT"], "step_ms": 1000,

@@ -11,7 +11,8 @@ use super::checked;
 use crate::{
     cli::{ReplayArgs, Role},
     config::Config,
-    deck::{Deck, Folder},
+    deck::Deck,
+    folder::Folder,
     replay::{self, Outcome},
     show,
 };

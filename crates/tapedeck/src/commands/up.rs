@@ -5,6 +5,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use tapedeck_flow::Stop;
+use tapedeck_roles::inference::config::Enabled;
 
 use super::stop_on_signals;
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
     chaos::rehearsal::Rehearsal,
     cli::{Role, UpArgs},
     config::Config,
-    deck::{Deck, Folder, Mode},
+    deck::{Deck, Mode},
+    folder::Folder,
     show,
 };
 
@@ -65,5 +67,10 @@ fn announce(deck: &Deck, config: &Config, roles: &[Role], json: bool) {
     }
     if config.sources.is_empty() && roles.contains(&Role::Market) {
         show::out("  no [[sources]] in the config: market is idle; events may be posted to /api/v1/events/{topic}");
+    }
+    if roles.contains(&Role::Inference) && !config.decides() && config.inference_section.enabled == Enabled::Auto {
+        show::out(
+            "  no session trades decisions and inference.models.dir is not set: inference is idle; inference.enabled = \"yes\" lets the demo's specialists decide",
+        );
     }
 }

@@ -15,6 +15,7 @@ use tapedeck_roles::{
         BrokerSetup, SourceInfo,
         config::{BrokerConfig, EssConfig, RiskConfig, SessionConfig},
     },
+    inference::InferenceConfig,
     instruments::Instrument,
     market::{
         self,
@@ -25,6 +26,7 @@ use tapedeck_roles::{
 use tapedeck_store::PostgresConfig;
 
 mod cluster;
+mod inference;
 mod limits;
 mod load;
 mod places;
@@ -55,6 +57,9 @@ pub(crate) struct Config {
     pub(crate) delivery: DeliveryConfig,
     pub(crate) emitter: EmitterConfig,
     pub(crate) market: MarketConfig,
+    /// Without what the sessions say; [`Config::inference`] has it.
+    #[serde(rename = "inference")]
+    pub(crate) inference_section: InferenceConfig,
     pub(crate) broker: BrokerConfig,
     pub(crate) risk: RiskConfig,
     pub(crate) ess: EssConfig,
@@ -216,6 +221,7 @@ impl Config {
             }
         }
         wrong.extend(self.broker_setup().check());
+        wrong.extend(inference::check(self));
         wrong.extend(limits::check(&self.log, &self.delivery, &self.emitter));
         wrong.extend(cluster::check(self));
         wrong.extend(self.registry_section.check());

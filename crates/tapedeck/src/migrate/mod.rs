@@ -22,8 +22,8 @@ use tapedeck_store::{
 use crate::{
     backends::{self, STORE_FILE, find},
     config::{Config, LogKind, StoreKind},
-    deck::Folder,
     exit,
+    folder::Folder,
 };
 
 mod offsets;

@@ -15,8 +15,9 @@ use crate::{
     backends::{LOG_FILE, OwnNames, STORE_FILE},
     cli::{ReplayArgs, Role},
     config::{Config, LogKind, StoreKind},
-    deck::{Deck, Folder, Mode, REPLAY_FILE},
+    deck::{Deck, Mode, REPLAY_FILE},
     exit,
+    folder::Folder,
 };
 
 mod outcome;
@@ -26,9 +27,12 @@ mod settle;
 pub(crate) use outcome::Outcome;
 pub(crate) use plan::{SOURCE, plan};
 
-/// The roles of a replay: all that make or keep executions. The api, monitors and
-/// reminders are off.
-pub(crate) const ROLES: [Role; 4] = [Role::Market, Role::Strategy, Role::ForwardTest, Role::Recorder];
+/// The roles of a replay: all that make or keep executions, and decisions where the
+/// config has them made. The api, monitors and reminders are off.
+pub(crate) fn roles(config: &Config) -> Vec<Role> {
+    let all = [Role::Market, Role::Strategy, Role::Inference, Role::ForwardTest, Role::Recorder];
+    all.into_iter().filter(|role| *role != Role::Inference || config.decides()).collect()
+}
 
 /// What a folder was replayed from, and what came of it once it was done.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,8 +92,8 @@ pub(crate) fn run(
     crate::commands::stop_on_signals(&stop)?;
     let started = Instant::now();
     let mut deck = Deck::open(folder, config, stop)?;
-    deck.start(config, &ROLES, Mode::Replay)?;
-    let settled = settle::wait(&deck, SOURCE, seen);
+    deck.start(config, &roles(config), Mode::Replay)?;
+    let settled = settle::wait(&deck, config, SOURCE, seen);
     let events = match settled {
         Ok(events) => events,
         Err(error) => {

@@ -119,9 +119,13 @@ fn count(log: &dyn Log, market_events: u64) -> anyhow::Result<BTreeMap<String, u
         }
         let events = match &**name {
             "market-data-updates" => market_events,
-            "strategy-signals" | "strategy-compilations" | "symbol-subscriptions" | "alerts.v1" => {
-                distinct(log, &topic)?
-            }
+            "strategy-signals"
+            | "strategy-compilations"
+            | "symbol-subscriptions"
+            | "alerts.v1"
+            | "trading_decisions"
+            | "regime_changes"
+            | "risk_decisions" => distinct(log, &topic)?,
             // On a cluster markers of transactions take offsets between the records.
             _ if topic.replication.is_some() => {
                 let mut records = 0;

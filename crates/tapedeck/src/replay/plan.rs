@@ -13,7 +13,10 @@ use std::{
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tapedeck_roles::market::config::{SourceConfig, Speed};
+use tapedeck_roles::{
+    inference::Models,
+    market::config::{SourceConfig, Speed},
+};
 
 use crate::{cli::ReplayArgs, config::Config, exit};
 
@@ -63,7 +66,12 @@ pub(crate) fn plan(mut config: Config, args: &ReplayArgs) -> anyhow::Result<Conf
         File::open(file).map_err(|error| exit::input(format!("cannot read {}: {error}", file.display())))?;
     }
     config.sources = vec![source(args)?];
-    if config.strategies.is_empty() {
+    if config.trades_decisions() && !config.decides() {
+        return Err(exit::input(
+            "a session trades decisions, and nobody would make them: set inference.enabled to \"auto\" for the replay",
+        ));
+    }
+    if config.strategies.is_empty() && !config.trades_decisions() {
         let defaults: Defaults = toml::from_str(DEFAULTS).expect("the default replay is part of this crate and tested");
         config.strategies = defaults.strategies;
         config.sessions = defaults.sessions;
@@ -71,6 +79,9 @@ pub(crate) fn plan(mut config: Config, args: &ReplayArgs) -> anyhow::Result<Conf
         for session in &mut config.sessions {
             session.currency.clone_from(&currency);
         }
+    }
+    if config.inference_section.source.is_some() {
+        config.inference_section.source = Some(SOURCE.to_owned());
     }
     for session in &mut config.sessions {
         SOURCE.clone_into(&mut session.market_source);
@@ -129,10 +140,24 @@ pub(crate) fn settings(config: &Config, args: &ReplayArgs) -> anyhow::Result<Val
         }
     }
     let files: Vec<String> = args.files.iter().map(|file| sha256(file)).collect::<Result<_, _>>()?;
-    Ok(json!({
+    let mut settings = json!({
         "files": files, "sources": sources, "instruments": config.instruments, "strategies": config.strategies,
         "sessions": config.sessions, "broker": config.broker, "risk": config.risk, "ess": config.ess,
-    }))
+    });
+    if config.decides() {
+        settings["inference"] = decides(config)?;
+    }
+    Ok(settings)
+}
+
+/// What decisions depend on: the section, and which models decide.
+fn decides(config: &Config) -> anyhow::Result<Value> {
+    let section = config.inference();
+    let models = Models::open(&section).map_err(|error| exit::input(format!("the models of [inference]: {error}")))?;
+    let mut value = serde_json::to_value(&section)?;
+    // Where the models lie, and how they are kept, is not what is in them.
+    value["models"] = json!(models.current().versions());
+    Ok(value)
 }
 
 /// The first setting that differs.

@@ -7,19 +7,20 @@ use std::{sync::Arc, time::Duration};
 
 use tapedeck_contracts::catalogue::{Catalogue, group_of, state_topic};
 use tapedeck_log::{Log, TopicPartition};
-use tapedeck_roles::{forward_test, market, recorder};
+use tapedeck_roles::{forward_test, inference, market, recorder};
 
-use crate::{cli::Role, deck::Deck, exit};
+use crate::{cli::Role, config::Config, deck::Deck, exit};
 
 /// How often it looks: far below the time that a person notices. A look at ends
 /// that move costs next to nothing.
 const EVERY: Duration = Duration::from_millis(5);
 
-/// Waits until everything has settled; returns the number of market events.
+/// Waits until everything has settled; returns the number of market events. The config
+/// says who reads and makes decisions.
 ///
 /// # Errors
 /// A role cannot go on; somebody asked to stop.
-pub(crate) fn wait(deck: &Deck, source: &str, seen: &mut dyn FnMut(&Deck)) -> anyhow::Result<u64> {
+pub(crate) fn wait(deck: &Deck, config: &Config, source: &str, seen: &mut dyn FnMut(&Deck)) -> anyhow::Result<u64> {
     let states = [state_topic(market::ROLE), state_topic(forward_test::shell::ROLE)];
     let states = states.each_ref().map(String::as_str);
     let mut before = None;
@@ -48,7 +49,7 @@ pub(crate) fn wait(deck: &Deck, source: &str, seen: &mut dyn FnMut(&Deck)) -> an
         let Some(done) = asked else { continue };
         // Positions move only after outputs are durable: ends that were reached
         // and did not move since have nobody's work behind them.
-        if reached(deck, &found.0)? && ends(&*deck.log, &read_topics())? == found.0 {
+        if reached(deck, config, &found.0)? && ends(&*deck.log, &read_topics())? == found.0 {
             return Ok(done);
         }
     }
@@ -78,17 +79,19 @@ fn ends(log: &dyn Log, topics: &[&str]) -> anyhow::Result<Ends> {
     Ok(ends)
 }
 
-const STRATEGY: [&str; 1] = ["market-data-updates"];
+const MARKET: [&str; 1] = ["market-data-updates"];
 const BROKER: [&str; 3] = ["market-data-updates", "strategy-signals", "risk-commands"];
+const DECISIONS: [&str; 1] = ["trading_decisions"];
 
 fn read_topics() -> Vec<&'static str> {
-    let mut topics: Vec<&str> = STRATEGY.iter().chain(&BROKER).chain(&recorder::TOPICS).copied().collect();
+    let mut topics: Vec<&str> =
+        MARKET.iter().chain(&BROKER).chain(&DECISIONS).chain(&recorder::TOPICS).copied().collect();
     topics.sort_unstable();
     topics.dedup();
     topics
 }
 
-fn reached(deck: &Deck, ends: &Ends) -> anyhow::Result<bool> {
+fn reached(deck: &Deck, config: &Config, ends: &Ends) -> anyhow::Result<bool> {
     let behind = |group: &str, topics: &[&str]| -> anyhow::Result<bool> {
         let committed = deck.log.committed(&group_of(group))?;
         let next = |place: &TopicPartition| committed.iter().find(|o| o.partition == *place).map(|o| o.next);
@@ -97,7 +100,11 @@ fn reached(deck: &Deck, ends: &Ends) -> anyhow::Result<bool> {
             .filter(|(place, start, end)| topics.contains(&&*place.topic) && start < end)
             .any(|(place, _, end)| next(place).is_none_or(|next| next < *end)))
     };
-    if behind("strategy", &STRATEGY)? || behind("forward-test", &BROKER)? {
+    if behind("strategy", &MARKET)?
+        || (config.decides() && behind(inference::shell::ROLE, &MARKET)?)
+        || behind("forward-test", &BROKER)?
+        || (config.trades_decisions() && behind("forward-test", &DECISIONS)?)
+    {
         return Ok(false);
     }
     let kept: Vec<_> =

@@ -16,6 +16,7 @@ use crate::cli::Role;
 const ALERTS: &str = "alerts.v1";
 const MARKET: &str = "market-data-updates";
 const SIGNALS: &str = "strategy-signals";
+const DECISIONS: &str = "trading_decisions";
 const COMMANDS: &str = "risk-commands";
 
 /// What a role reads and writes, beside its state and its dead letters.
@@ -38,10 +39,11 @@ fn needs(role: Role) -> Needs {
     match role {
         Role::Market => of(&[MARKET], &[MARKET, "symbol-subscriptions"], true),
         Role::Strategy => of(&[MARKET], &[SIGNALS, "strategy-compilations"], true),
+        Role::Inference => of(&[MARKET, "model_updates"], &[DECISIONS, "regime_changes", "risk_decisions"], true),
         Role::ForwardTest => Needs {
-            looks_at: vec!["strategy"],
+            looks_at: vec!["strategy", "inference"],
             ..of(
-                &[MARKET, SIGNALS, COMMANDS, "tapedeck.market.state"],
+                &[MARKET, SIGNALS, DECISIONS, COMMANDS, "tapedeck.market.state"],
                 &["trade-executions", "forward-test-events", "portfolio-updates", "exec.reports.v1", "risk.metrics.v1"],
                 true,
             )
@@ -188,6 +190,12 @@ mod tests {
         assert!(!may(Role::Strategy, Topic, "exec.reports.v1", Write));
         assert!(!may(Role::Recorder, Topic, "exec.reports.v1", Write));
         assert!(may(Role::ForwardTest, Group, "tapedeck.strategy", AclOperation::Describe));
+        assert!(
+            may(Role::Inference, Topic, "trading_decisions", Write)
+                && may(Role::Inference, Topic, "model_updates", Read)
+        );
+        assert!(!may(Role::Inference, Topic, "strategy-signals", Write));
+        assert!(may(Role::ForwardTest, Group, "tapedeck.inference", AclOperation::Describe));
     }
 
     #[test]
