@@ -31,6 +31,7 @@ use crate::{
     params::nearest,
     problem::Problem,
     rate::RateLimit,
+    routes::decisions::Decides,
     ws::hub::Hub,
 };
 
@@ -66,6 +67,8 @@ pub struct Deps {
     /// What events go through that do not wait for the log; none where this process
     /// emits nothing.
     pub producer: Option<Producer>,
+    /// Who answers questions for decisions; none where this process has no models.
+    pub decides: Option<Arc<dyn Decides>>,
     /// How the emitters of this process stand, by name.
     pub emitters: Vec<(String, Arc<EmitterStats>)>,
     /// What all roles together may hold in memory of what they read.
@@ -111,6 +114,7 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) instruments: Vec<InstrumentInfo>,
     pub(crate) roles: Vec<(String, Arc<Gauges>)>,
+    pub(crate) decides: Option<Arc<dyn Decides>>,
     pub(crate) emitters: Vec<(String, Arc<EmitterStats>)>,
     pub(crate) cursors: Cursors,
     pub(crate) api: ApiConfig,
@@ -145,6 +149,7 @@ impl App {
             store: deps.store,
             instruments: deps.instruments,
             roles: deps.roles,
+            decides: deps.decides,
             emitters: deps.emitters,
             producer: deps.producer.map(|producer| Arc::new(Mutex::new(producer))),
             emit_calls: Arc::new(Semaphore::new(EMIT_CALLS)),

@@ -28,4 +28,5 @@ mod ws;
 pub use app::{Deps, InstrumentInfo};
 pub use config::{ApiConfig, WsConfig};
 pub use openapi::document as openapi_document;
+pub use routes::decisions::{Decided, Decides, Question};
 pub use server::{ApiError, Server, serve};

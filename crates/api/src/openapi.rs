@@ -30,6 +30,7 @@ use crate::{admin, ess, events, problem, routes, ws};
         ess::trip,
         ess::arm,
         events::post,
+        routes::decisions::decide,
         admin::topics::topics,
         admin::groups::groups,
         admin::reset::reset,

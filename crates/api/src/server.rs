@@ -218,6 +218,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/risk/ess/trip", post(ess::trip))
         .route("/api/risk/ess/arm", post(ess::arm))
         .route("/api/v1/events/{topic}", post(events::post))
+        .route("/api/v1/decisions", post(routes::decisions::decide))
         .route("/api/admin/topics", get(admin::topics::topics))
         .route("/api/admin/groups", get(admin::groups::groups))
         .route("/api/admin/groups/{group}/reset", post(admin::reset::reset))

@@ -10,7 +10,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tapedeck_api::{Deps, Server};
+use tapedeck_api::{Decides, Deps, Server};
 use tapedeck_flow::{
     Aside, Boundaries, Budget, Failure, Gauges, Phase, Stop,
     emitter::{Emitter, Producer},
@@ -29,6 +29,7 @@ use crate::{
     chaos::rehearsal::Rehearsal,
     cli::Role,
     config::{Config, LogKind, StoreKind},
+    decides::Answers,
     emitters::Emitters,
     exit,
     folder::Folder,
@@ -196,6 +197,7 @@ impl Deck {
             boundaries: self.boundaries.clone(),
             instruments: config.instruments.iter().map(|instrument| instrument_info(instrument, config)).collect(),
             roles: self.running.iter().map(|r| (r.role.name().to_owned(), Arc::clone(&r.gauges))).collect(),
+            decides: self.decides(config).filter(|_| producer.is_some()),
             producer,
             memory_cap_bytes: config.delivery.memory_cap_bytes as u64,
             emitters: self.emitters.stats(),
@@ -209,6 +211,12 @@ impl Deck {
         self.folder.publish(&format!("http://{}", server.addr()))?;
         self.server = Some(server);
         Ok(())
+    }
+
+    /// Who answers questions for decisions.
+    fn decides(&self, config: &Config) -> Option<Arc<dyn Decides>> {
+        let models = self.models.clone()?;
+        Some(Arc::new(Answers { config: config.inference(), models }))
     }
 
     /// Where the api listens.

@@ -21,6 +21,7 @@ mod chaos;
 mod cli;
 mod commands;
 mod config;
+mod decides;
 mod deck;
 mod digest;
 mod emitters;

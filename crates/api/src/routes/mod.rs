@@ -5,6 +5,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod alerts;
+pub(crate) mod decisions;
 pub(crate) mod fills;
 pub(crate) mod health;
 pub(crate) mod orders;

@@ -80,6 +80,7 @@ pub(crate) fn deps(folder: &Path, log: Arc<EmbeddedLog>) -> Deps {
         }],
         roles: vec![("recorder".into(), Arc::new(Gauges::default()))],
         producer: None,
+        decides: None,
         emitters: Vec::new(),
         memory_cap_bytes: 512 << 20,
         stop: Stop::new(),

@@ -26,7 +26,11 @@ use super::{
 pub struct Question {
     /// The instrument.
     pub symbol: String,
-    /// Every feature of every model; null is a missing value. Others are left out.
+    /// For whom; the config's account where absent.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Every feature of every model; null is a missing value. Features of ours that no
+    /// model looks at are left out.
     pub features: BTreeMap<String, Option<f64>>,
     /// Probability of bull, bear and sideways; those before the first bar where absent.
     #[serde(default)]
@@ -69,7 +73,11 @@ pub fn answer(
         own: &own,
         others: Vec::new(),
     };
-    decide(config, models, situation).map_err(|detail| FieldError::new("$.features", detail))
+    let mut decided = decide(config, models, situation).map_err(|detail| FieldError::new("$.features", detail))?;
+    if question.account.is_some() {
+        decided.decision.account.clone_from(&question.account);
+    }
+    Ok(decided)
 }
 
 /// The row of features by name.
@@ -79,9 +87,8 @@ fn row_of(models: &ModelSet, named: &BTreeMap<String, Option<f64>>) -> Result<Ro
         if value.is_some_and(|value| !value.is_finite()) {
             return Err(FieldError::new(format!("$.features.{name}"), "expected a finite number or null".to_owned()));
         }
-        if let Some(place) = place_of(name) {
-            row[place] = *value;
-        }
+        let place = place_of(name).ok_or_else(|| unknown(name))?;
+        row[place] = *value;
     }
     match models.columns().find(|place| !named.contains_key(FEATURES[*place].name)) {
         None => Ok(row),
@@ -91,6 +98,16 @@ fn row_of(models: &ModelSet, named: &BTreeMap<String, Option<f64>>) -> Result<Ro
             Err(FieldError::new(format!("$.features.{name}"), detail))
         }
     }
+}
+
+fn unknown(name: &str) -> FieldError {
+    let near = FEATURES.iter().map(|feature| (strsim::jaro_winkler(name, feature.name), feature.name));
+    let hint = match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        // Below this two words have little in common, and a hint would mislead.
+        Some((likeness, near)) if likeness > 0.7 => format!("did you mean `{near}`?"),
+        _ => "docs/decisions.md lists those there are".to_owned(),
+    };
+    FieldError::new(format!("$.features.{name}"), format!("there is no such feature; {hint}"))
 }
 
 fn probs_of(named: &BTreeMap<String, f64>) -> Result<[f64; 3], FieldError> {
@@ -109,7 +126,7 @@ mod tests {
     use super::{super::models::tests::set, *};
 
     fn question() -> Question {
-        let text = r#"{"symbol":"A","features":{"return_1":0.1,"rsi":null,"of_somebody_else":5}}"#;
+        let text = r#"{"symbol":"A","features":{"return_1":0.1,"rsi":null,"atr":5}}"#;
         serde_json::from_str(text).expect("a question")
     }
 
@@ -122,6 +139,9 @@ mod tests {
     fn features_in_give_a_decision_out() {
         let decision = answered(&question()).expect("nothing is wrong with it").decision;
         assert_eq!((decision.action, decision.features.len()), (Action::Buy, 2));
+        assert_eq!(decision.account, None);
+        let asked = Question { account: Some("A".into()), ..question() };
+        assert_eq!(answered(&asked).expect("nothing is wrong with it").decision.account.as_deref(), Some("A"));
         let large = Question { position_before: Some(Dec::parse("9.9").expect("a decimal")), ..question() };
         assert_eq!(answered(&large).expect("nothing is wrong with it").decision.reasons, ["position_limit"]);
     }
@@ -134,6 +154,10 @@ mod tests {
         let mut infinite = question();
         infinite.features.insert("rsi".into(), Some(f64::INFINITY));
         assert_eq!(answered(&infinite).expect_err("it is infinite").path, "$.features.rsi");
+        let mut unknown = question();
+        unknown.features.insert("rsl".into(), None);
+        let error = answered(&unknown).expect_err("there is none");
+        assert!(error.path == "$.features.rsl" && error.detail.ends_with("did you mean `rsi`?"), "{error:?}");
         let probs = BTreeMap::from([("bull".to_owned(), 0.5), ("bear".to_owned(), 0.5)]);
         let two = Question { regime_probs: Some(probs), ..question() };
         assert_eq!(answered(&two).expect_err("there are three regimes").path, "$.regime_probs");
