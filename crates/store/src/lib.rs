@@ -345,7 +345,7 @@ pub struct Retention {
 }
 
 /// Keeps events and answers for them. Blocking; safe to call from many threads.
-pub trait Store: Send + Sync {
+pub trait Store: Explanations + Send + Sync {
     /// Keeps rows and moves offsets in one act: a reader sees both or neither.
     /// Rows whose event id is there already are left out and counted.
     ///
@@ -414,7 +414,7 @@ pub trait Store: Send + Sync {
     /// Deletes what was ingested longer ago than its table keeps, counted from
     /// `now_ms`; returns how many rows went. Bounded work a call: call again
     /// while it returns more than 0. Tables are `exec_reports`, `risk_metrics`,
-    /// `pnl_curve`, `alerts`, `signals`, `orders`. Open orders, the newest metrics
+    /// `pnl_curve`, `alerts`, `signals`, `orders`, `forensics`. Open orders, the newest metrics
     /// of an account, the last point of a curve, sums and ids stay.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use crate::Store;
 
 pub mod applying;
 pub mod curves;
+pub mod explained;
 pub mod lists;
 pub mod retention;
 pub mod samples;
@@ -20,6 +21,7 @@ pub mod with_transactions;
 
 use applying::*;
 use curves::*;
+use explained::*;
 use lists::*;
 use retention::*;
 use with_transactions::*;
@@ -65,6 +67,19 @@ macro_rules! each_behaviour {
             old_rows_go_and_what_stands_stays
             what_went_is_still_known
             a_writer_that_believes_another_offset_is_refused
+            explained_decisions_and_their_offsets_survive_a_restart
+            a_conflict_leaves_no_explanation
+            held_decisions_are_named_and_nothing_is_kept
+            a_decision_that_comes_twice_in_a_batch_is_named
+            a_chain_that_is_out_of_step_is_refused
+            heads_and_the_last_record_of_each_symbol_follow_their_chain
+            a_chain_is_read_in_its_order
+            sums_of_importance_grow_by_hour_and_symbol
+            every_set_of_filters_finds_its_explanations
+            explanations_of_one_time_are_in_the_order_of_their_places
+            the_fills_of_a_decision_are_found
+            old_explanations_go_and_their_chains_say_where_they_begin
+            a_chain_whose_beginning_is_gone_can_be_kept_again
         }
     };
 }

@@ -53,12 +53,39 @@ impl Writer {
     pub(super) fn forget_partitions(&mut self) {
         self.partitions.clear();
     }
+
+    /// Makes the partitions that hold this time.
+    pub(super) fn make_partitions(&mut self, session: &mut Session, schema: &str, ingested_ms: i64) -> Result<()> {
+        self.partitions.make(session, schema, ingested_ms)
+    }
+
+    /// The batch whose COMMIT was not answered.
+    pub(super) fn unsettled(&self) -> Option<&Unsettled> {
+        self.unsettled.as_ref()
+    }
+
+    /// Before a COMMIT: this is what it does.
+    pub(super) fn unsettle(&mut self, batch: Unsettled) {
+        self.unsettled = Some(batch);
+    }
+
+    /// After an answer.
+    pub(super) fn settled(&mut self) {
+        self.unsettled = None;
+    }
 }
 
-struct Unsettled {
+/// A batch as it is known again.
+pub(super) struct Unsettled {
     group: String,
     offsets: Vec<OffsetMove>,
     applied: Applied,
+}
+
+impl Unsettled {
+    pub(super) fn of(group: &str, offsets: &[OffsetMove], applied: Applied) -> Self {
+        Self { group: group.to_owned(), offsets: offsets.to_vec(), applied }
+    }
 }
 
 pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
@@ -67,7 +94,7 @@ pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
     store.writer.with(|session| {
         let mut memory = store.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if store.layout == Layout::Declarative && !batch.rows.is_empty() {
-            memory.partitions.make(session, &store.schema, batch.ingested_at_ms)?;
+            memory.make_partitions(session, &store.schema, batch.ingested_at_ms)?;
         }
         let done = in_transaction(session, &mut memory, batch, store.copies);
         if let Err(error) = &done {
@@ -79,7 +106,7 @@ pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
             }
         }
         if !session.is_lost() {
-            memory.unsettled = None;
+            memory.settled();
         }
         done
     })
@@ -88,12 +115,12 @@ pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
 fn in_transaction(session: &mut Session, memory: &mut Writer, batch: &Batch, copies: bool) -> Result<Applied> {
     session.transaction("BEGIN", |session| {
         let moves = sorted(&batch.offsets);
-        if let Some(applied) = compare(session, batch, &moves, memory.unsettled.as_ref())? {
+        if let Some(applied) = compare(session, &batch.group, &batch.offsets, &moves, memory.unsettled())? {
             return Ok(applied);
         }
         let applied = keep(session, memory, batch, copies)?;
-        set(session, batch, &moves)?;
-        memory.unsettled = Some(Unsettled { group: batch.group.clone(), offsets: batch.offsets.clone(), applied });
+        set(session, &batch.group, &moves)?;
+        memory.unsettle(Unsettled::of(&batch.group, &batch.offsets, applied));
         Ok(applied)
     })
 }
@@ -151,7 +178,7 @@ fn touched_accounts<'a>(batch: &'a Batch, is_new: &[bool]) -> BTreeSet<&'a str> 
 }
 
 /// In the order in which every writer locks them.
-fn sorted(offsets: &[OffsetMove]) -> Vec<&OffsetMove> {
+pub(super) fn sorted(offsets: &[OffsetMove]) -> Vec<&OffsetMove> {
     let mut moves: Vec<&OffsetMove> = offsets.iter().collect();
     moves.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
     moves
@@ -186,9 +213,10 @@ fn stored<'a>(
 /// Locks the stored offsets and compares them with those that the writer
 /// expects. Where they are what this very batch made them, in a commit that was
 /// never answered, it says what that did.
-fn compare(
+pub(super) fn compare(
     session: &mut Session,
-    batch: &Batch,
+    group: &str,
+    offsets: &[OffsetMove],
     moves: &[&OffsetMove],
     unsettled: Option<&Unsettled>,
 ) -> Result<Option<Applied>> {
@@ -196,8 +224,8 @@ fn compare(
         return Ok(None);
     }
     let partitions = moves.iter().map(|moved| (&*moved.topic, moved.partition));
-    let found = stored(session, &batch.group, partitions, " FOR UPDATE OF o")?;
-    let is_ours = |unsettled: &Unsettled| unsettled.group == batch.group && unsettled.offsets == batch.offsets;
+    let found = stored(session, group, partitions, " FOR UPDATE OF o")?;
+    let is_ours = |unsettled: &Unsettled| unsettled.group == group && unsettled.offsets == offsets;
     if let Some(unsettled) = unsettled.filter(|unsettled| is_ours(unsettled))
         && moves.iter().zip(&found).all(|(to, at)| at.next == Some(to.next) && at.last == Some(to.last))
     {
@@ -205,7 +233,7 @@ fn compare(
     }
     match moves.iter().zip(&found).find(|(moved, found)| moved.expected != found.next) {
         None => Ok(None),
-        Some((moved, found)) => Err(conflict(&batch.group, moved, found.next)),
+        Some((moved, found)) => Err(conflict(group, moved, found.next)),
     }
 }
 
@@ -236,20 +264,20 @@ const NEXT: Table = Table {
                   last_offset = excluded.last_offset, last_hash = excluded.last_hash",
 };
 
-fn set(session: &mut Session, batch: &Batch, moves: &[&OffsetMove]) -> Result<()> {
+pub(super) fn set(session: &mut Session, group: &str, moves: &[&OffsetMove]) -> Result<()> {
     let (mut first, mut next) = (Sheet::new(&FIRST, false), Sheet::new(&NEXT, false));
     let mut firsts = 0;
     for moved in moves {
         let sheet = if moved.expected.is_none() { &mut first } else { &mut next };
         firsts += u64::from(moved.expected.is_none());
-        sheet.row().text(&batch.group).text(&moved.topic).int(i64::from(moved.partition));
+        sheet.row().text(group).text(&moved.topic).int(i64::from(moved.partition));
         sheet.int(moved.next.cast_signed()).int(moved.last.0.cast_signed()).int(moved.last.1.cast_signed());
     }
     if first.send(session)? < firsts {
         let moved = moves.iter().find(|moved| moved.expected.is_none()).expect("invariant: counted above");
         let at = [(&*moved.topic, moved.partition)];
-        let found = stored(session, &batch.group, at.into_iter(), "")?.remove(0).next;
-        return Err(conflict(&batch.group, moved, found));
+        let found = stored(session, group, at.into_iter(), "")?.remove(0).next;
+        return Err(conflict(group, moved, found));
     }
     next.send(session)?;
     Ok(())

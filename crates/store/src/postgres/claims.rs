@@ -237,15 +237,23 @@ const MOST_NAME_BYTES: usize = 512;
 /// Poison, with the first such row and its field.
 pub(super) fn refuse_unfit(rows: &[Row]) -> Result<()> {
     for (index, row) in rows.iter().enumerate() {
-        for (field, text) in texts(row) {
-            if text.contains('\0') {
-                let detail = format!("{field} holds a NUL, which PostgreSQL cannot keep: leave it out");
-                return Err(at_row(index, poison(detail)));
-            }
-            if text.len() > MOST_NAME_BYTES {
-                let detail = format!("{field} has {} bytes, of {MOST_NAME_BYTES} at most: shorten it", text.len());
-                return Err(at_row(index, poison(detail)));
-            }
+        refuse_unfit_texts(&texts(row)).map_err(|error| at_row(index, error))?;
+    }
+    Ok(())
+}
+
+/// Refuses texts that PostgreSQL cannot keep.
+///
+/// # Errors
+/// Poison, with the field.
+pub(super) fn refuse_unfit_texts(texts: &[(&str, &str)]) -> Result<()> {
+    for (field, text) in texts {
+        if text.contains('\0') {
+            return Err(poison(format!("{field} holds a NUL, which PostgreSQL cannot keep: leave it out")));
+        }
+        if text.len() > MOST_NAME_BYTES {
+            let detail = format!("{field} has {} bytes, of {MOST_NAME_BYTES} at most: shorten it", text.len());
+            return Err(poison(detail));
         }
     }
     Ok(())

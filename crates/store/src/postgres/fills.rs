@@ -99,6 +99,19 @@ pub(super) fn executions(session: &mut Session, account: &str, after: u64, rows:
     session.query(&executions_sql(), &[&account, &after, &limit(rows)])?.iter().map(fill).collect()
 }
 
+/// The fills of a decision, oldest first.
+pub(super) fn decision_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM exec_reports r WHERE r.fill_id IS NOT NULL AND r.decision_id IS NOT NULL \
+         AND r.decision_id = $1 ORDER BY r.time, r.place LIMIT $2"
+    )
+}
+
+/// The fills of a decision, oldest first.
+pub(super) fn of_decision(session: &mut Session, decision: &str, rows: usize) -> Result<Vec<FillRow>> {
+    session.query(&decision_sql(), &[&decision, &limit(rows)])?.iter().map(fill).collect()
+}
+
 fn fill(row: &Row) -> Result<FillRow> {
     let time = codec::time(row, 0)?;
 

@@ -8,8 +8,12 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tapedeck_contracts::events::{Alert, RiskMetrics};
+use tapedeck_contracts::{
+    Timestamp,
+    events::{Alert, RiskMetrics},
+};
 
 use self::{
     connect::{Connector, Session},
@@ -17,8 +21,9 @@ use self::{
     pool::Pool,
 };
 use crate::{
-    AccountRow, AlertsQuery, Applied, Batch, FillRow, FillsQuery, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery,
-    Result, Resume, Retention, Store, StoreError, SymbolStats,
+    AccountRow, AlertsQuery, Applied, Batch, ChainHead, Explained, ExplainedBatch, ExplainedQuery, Explanations,
+    FillRow, FillsQuery, Importance, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery, Result, Resume, Retention,
+    Store, StoreError, SymbolStats,
 };
 
 mod accounts;
@@ -29,6 +34,7 @@ mod codec;
 mod connect;
 mod failure;
 mod fills;
+mod forensics;
 mod orders;
 mod partitions;
 mod pnl;
@@ -181,6 +187,44 @@ impl PostgresStore {
     /// Runs queries on one snapshot of the store, along indexes alone.
     fn read_at_once<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
         self.read(|session| session.transaction(series::AT_ONCE, |session| work(session)))
+    }
+}
+
+impl Explanations for PostgresStore {
+    fn apply_explained(&self, batch: &ExplainedBatch) -> Result<Vec<usize>> {
+        forensics::apply(self, batch)
+    }
+
+    fn chain_heads(&self) -> Result<Vec<ChainHead>> {
+        self.read_at_once(forensics::heads)
+    }
+
+    fn last_of_symbols(&self, chain: u32) -> Result<Vec<Explained>> {
+        self.read_at_once(|session| forensics::last_of_symbols(session, chain))
+    }
+
+    fn explained(&self, decision_id: &str) -> Result<Option<Explained>> {
+        self.read_at_once(|session| forensics::explained(session, decision_id))
+    }
+
+    fn explanations(&self, query: &ExplainedQuery) -> Result<Vec<(PageKey, Explained)>> {
+        self.read_at_once(|session| forensics::explanations(session, query))
+    }
+
+    fn chain(&self, chain: u32, from: u64, limit: usize) -> Result<Vec<Explained>> {
+        self.read_at_once(|session| forensics::chain(session, chain, from, limit))
+    }
+
+    fn feature_set(&self, id: [u8; 16]) -> Result<Option<Bytes>> {
+        self.read_at_once(|session| forensics::feature_set(session, id))
+    }
+
+    fn importance(&self, from: Timestamp, to: Timestamp, symbol: Option<&str>) -> Result<Vec<Importance>> {
+        self.read_at_once(|session| forensics::importance(session, from, to, symbol))
+    }
+
+    fn fills_of(&self, decision_id: &str, limit: usize) -> Result<Vec<FillRow>> {
+        self.read_at_once(|session| fills::of_decision(session, decision_id, limit))
     }
 }
 

@@ -40,6 +40,8 @@ impl Layout {
 /// A table in parts.
 pub(super) struct Partitioned {
     pub(super) name: &'static str,
+    /// The version of the schema that brought it.
+    pub(super) since: usize,
     /// Length of a part. A query looks into every part that it cannot rule out,
     /// so tables that are kept for years have longer ones: 7 years are 86.
     pub(super) days: i64,
@@ -49,12 +51,19 @@ pub(super) struct Partitioned {
 
 /// The tables in parts, in the order in which they are locked.
 pub(super) const PARTITIONED: &[Partitioned] = &[
-    Partitioned { name: "exec_reports", days: 30, compress_by: ("account, symbol", "time DESC, place DESC") },
-    Partitioned { name: "pnl_curve", days: 30, compress_by: ("account, symbol", "time DESC, reports DESC") },
-    Partitioned { name: "unrealized_curve", days: 30, compress_by: ("account, symbol", "time DESC, place DESC") },
-    Partitioned { name: "risk_metrics", days: 7, compress_by: ("account", "time DESC, place DESC") },
-    Partitioned { name: "alerts", days: 7, compress_by: ("severity", "time DESC, place DESC") },
-    Partitioned { name: "signals", days: 7, compress_by: ("symbol", "time DESC, place DESC") },
+    Partitioned { name: "exec_reports", since: 1, days: 30, compress_by: ("account, symbol", "time DESC, place DESC") },
+    Partitioned { name: "pnl_curve", since: 1, days: 30, compress_by: ("account, symbol", "time DESC, reports DESC") },
+    Partitioned {
+        name: "unrealized_curve",
+        since: 1,
+        days: 30,
+        compress_by: ("account, symbol", "time DESC, place DESC"),
+    },
+    Partitioned { name: "risk_metrics", since: 1, days: 7, compress_by: ("account", "time DESC, place DESC") },
+    Partitioned { name: "alerts", since: 1, days: 7, compress_by: ("severity", "time DESC, place DESC") },
+    Partitioned { name: "signals", since: 1, days: 7, compress_by: ("symbol", "time DESC, place DESC") },
+    // The time is there for its least and its greatest, by which lists leave out what they do not need.
+    Partitioned { name: "forensics", since: 2, days: 30, compress_by: ("chain, list", "chain_index, time") },
 ];
 
 /// Parts are compressed when so much time has passed since their end: nothing
@@ -76,13 +85,15 @@ pub(super) fn has_policies(session: &mut Session) -> Result<bool> {
     Ok(licence.is_some_and(|row| row.get::<_, Option<&str>>(0) == Some("timescale")))
 }
 
-/// Makes the partitioned tables hypertables, with compression where the
+/// Makes the partitioned tables that came after a version hypertables, with compression where the
 /// extension's licence has it.
-pub(super) fn make_hypertables(session: &mut Session, schema: &str) -> Result<()> {
+pub(super) fn make_hypertables(session: &mut Session, schema: &str, after: usize) -> Result<()> {
     let functions = timescale(session)?.ok_or_else(|| StoreError::Fatal("TimescaleDB is gone".into()))?;
     let functions = quoted(&functions);
     let compresses = has_policies(session)?;
-    for Partitioned { name, days, compress_by: (segment, order) } in PARTITIONED {
+    for Partitioned { name, days, compress_by: (segment, order), .. } in
+        PARTITIONED.iter().filter(|table| table.since > after)
+    {
         let table = format!("'{}.{name}'", quoted(schema).replace('\'', "''"));
         session.batch(&format!(
             "SELECT {functions}.create_hypertable({table}, 'ingested_at', \

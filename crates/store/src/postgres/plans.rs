@@ -12,7 +12,7 @@ use super::{
     PostgresConfig, PostgresStore, accounts, alerts,
     codec::Time,
     connect::{Connector, Session},
-    fills, orders,
+    fills, forensics, orders,
     partitions::Layout,
     pnl, risk, series, stats,
 };
@@ -84,6 +84,9 @@ fn every_list() -> Vec<(String, &'static str, &'static str)> {
         (fills::all_sql(), "exec_reports_p", "exec_reports_p_time_place_idx"),
         (fills::series_sql(), "exec_reports_p", "exec_reports_p_account_symbol_venue_time_place_idx"),
         (fills::executions_sql(), "exec_reports_p", "exec_reports_p_account_execution_number_idx"),
+        (fills::decision_sql(), "exec_reports_p", "exec_reports_p_decision_id_time_place_idx"),
+        (forensics::lists_sql(), "forensics_p", "forensics_p_list_time_place_idx"),
+        (forensics::chain_sql(), "forensics_p", "forensics_p_chain_chain_index_idx"),
         (orders::sql(false, false), "orders", "orders_time"),
         (orders::sql(true, false), "orders", "orders_open_time"),
         (orders::sql(true, true), "orders", "orders_open_account"),

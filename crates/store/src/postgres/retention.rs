@@ -8,6 +8,7 @@
 use super::{
     codec::{Time, get},
     connect::{Session, quoted},
+    forensics,
     partitions::{self, DAY_MS, Layout, PARTITIONED, Partitioned},
 };
 use crate::{Result, Retention, StoreError};
@@ -46,7 +47,10 @@ pub(super) fn enforce(
                 if part.end_ms <= before_ms {
                     dropped += drop_part(session, schema, layout, table, &part)?;
                 } else if part.start_ms < before_ms && !part.is_compressed {
-                    left -= trim(session, &part.name, before_ms, left)?;
+                    left -= match table.name {
+                        FORENSICS => forensics::trim(session, &part.name, before_ms, left)?,
+                        _ => trim(session, &part.name, before_ms, left)?,
+                    };
                 }
             }
         }
@@ -54,13 +58,16 @@ pub(super) fn enforce(
     Ok(dropped + (ROWS_A_CALL - left).unsigned_abs())
 }
 
+/// What goes of it cuts chains, which has to be noted: nobody else may drop it.
+const FORENSICS: &str = "forensics";
+
 fn tables_of(rule: &str) -> Result<Vec<&'static Partitioned>> {
     let names = if rule == "pnl_curve" { vec!["pnl_curve", "unrealized_curve"] } else { vec![rule] };
     let found: Vec<_> = PARTITIONED.iter().filter(|table| names.contains(&table.name)).collect();
     if found.is_empty() || rule == "unrealized_curve" {
         return Err(StoreError::Fatal(format!(
-            "there is no retention for a table `{rule}`: it is exec_reports, alerts, signals, risk_metrics, orders or \
-             pnl_curve"
+            "there is no retention for a table `{rule}`: it is exec_reports, alerts, signals, risk_metrics, orders, \
+             pnl_curve or forensics"
         )));
     }
     Ok(found)
@@ -75,7 +82,7 @@ fn policies(session: &mut Session, schema: &str, rules: &[Retention]) -> Result<
     let functions = quoted(&partitions::timescale(session)?.unwrap_or_default());
     let sql = "SELECT extract(epoch FROM (config->>'drop_after')::interval)::bigint FROM timescaledb_information.jobs \
                WHERE proc_name = 'policy_retention' AND hypertable_schema = $1 AND hypertable_name = $2";
-    for table in PARTITIONED {
+    for table in PARTITIONED.iter().filter(|table| table.name != FORENSICS) {
         let rule = if table.name == "unrealized_curve" { "pnl_curve" } else { table.name };
         let keep_s = rules.iter().find(|of| of.table == rule).map(|of| of.keep.as_secs());
         // A policy runs once a day: what is kept for less is left to our own calls.
@@ -160,6 +167,9 @@ fn drop_part(session: &mut Session, schema: &str, layout: Layout, table: &Partit
     let rows: i64 = session.query_opt(sql, &[&part.name])?.map_or(Ok(0), |row| get(&row, 0))?;
     session.transaction("BEGIN", |session| {
         session.batch(&format!("SET LOCAL lock_timeout TO {LOCK_TIMEOUT_MS}"))?;
+        if table.name == FORENSICS {
+            forensics::cut(session, &part.name)?;
+        }
         match layout {
             Layout::Declarative => session.batch(&format!("DROP TABLE IF EXISTS {}", part.name)),
             Layout::Timescale => {

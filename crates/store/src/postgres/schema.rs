@@ -11,23 +11,36 @@ use super::{
 use crate::{Result, StoreError};
 
 /// Version n is reached by the n-th file. A file that was released never changes.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/postgres/0001_first.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/postgres/0001_first.sql"),
+    include_str!("../../migrations/postgres/0002_explained.sql"),
+];
 
 /// What the migrations say where a table is partitioned.
 const PARTITIONED_BY: &str = " PARTITION BY RANGE (ingested_at)";
 
-/// Tables that are not partitioned.
-const STANDING: &[&str] = &[
-    "consumer_offsets",
-    "event_ids",
-    "fill_ids",
-    "orders",
-    "pnl_totals",
-    "unrealized_totals",
-    "symbol_stats",
-    "symbol_fees",
-    "accounts",
-    "risk_latest",
+/// Tables that are not partitioned, by the version that brought them.
+const STANDING: &[&[&str]] = &[
+    &[
+        "consumer_offsets",
+        "event_ids",
+        "fill_ids",
+        "orders",
+        "pnl_totals",
+        "unrealized_totals",
+        "symbol_stats",
+        "symbol_fees",
+        "accounts",
+        "risk_latest",
+    ],
+    &[
+        "forensics_lists",
+        "feature_sets",
+        "forensics_ids",
+        "forensics_chains",
+        "forensics_symbols",
+        "forensics_importance",
+    ],
 ];
 
 /// Brings the tables to this version and says how they are partitioned.
@@ -59,8 +72,8 @@ pub(super) fn migrate(session: &mut Session, schema: &str, timescale: &str) -> R
                 Layout::Declarative => session.batch(migration)?,
             }
         }
-        if done == 0 && layout == Layout::Timescale {
-            partitions::make_hypertables(session, schema)?;
+        if layout == Layout::Timescale {
+            partitions::make_hypertables(session, schema, done)?;
         }
         let (version, word) = (i64::try_from(MIGRATIONS.len()).unwrap_or_default(), layout.word());
         session.execute("UPDATE tapedeck_schema SET version = $1, partitions = $2", &[&version, &word])?;
@@ -76,7 +89,7 @@ pub(super) fn is_there(session: &mut Session, schema: &str) -> Result<bool> {
     if let Some((version, _)) = stored(session, schema)? {
         return is_whole(session, schema, version).map(|_| true);
     }
-    if let Some(table) = of_ours(session, schema, true)?.first() {
+    if let Some(table) = of_ours(session, schema, MIGRATIONS.len(), true)?.first() {
         return Err(halfway(schema, &format!("its version, though the table `{table}` is there")));
     }
     let sql = "SELECT COALESCE((SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1), \
@@ -108,7 +121,7 @@ fn stored(session: &mut Session, schema: &str) -> Result<Option<(usize, Layout)>
 
 /// Whether nothing is left to do; an error where a table is missing that should be there.
 fn is_whole(session: &mut Session, schema: &str, version: usize) -> Result<bool> {
-    let missing = of_ours(session, schema, false)?;
+    let missing = of_ours(session, schema, version, false)?;
     match missing.first() {
         Some(table) => Err(halfway(schema, &format!("the table `{table}`"))),
         None => Ok(version == MIGRATIONS.len()),
@@ -121,7 +134,7 @@ fn begin(session: &mut Session, schema: &str, timescale: &str) -> Result<Layout>
     if !has_schema {
         session.batch(&format!("CREATE SCHEMA {}", quoted(schema))).map_err(|error| making(schema, error))?;
     }
-    if let Some(table) = of_ours(session, schema, true)?.first() {
+    if let Some(table) = of_ours(session, schema, MIGRATIONS.len(), true)?.first() {
         return Err(halfway(schema, &format!("its version, though the table `{table}` is there")));
     }
     let made = "CREATE TABLE tapedeck_schema (version bigint NOT NULL, partitions text NOT NULL); \
@@ -154,9 +167,10 @@ fn exists(session: &mut Session, schema: &str, table: &str) -> Result<bool> {
     Ok(session.query_opt(sql, &[&schema, &table])?.is_some())
 }
 
-/// Our tables that are in the schema, or those that are not.
-fn of_ours(session: &mut Session, schema: &str, there: bool) -> Result<Vec<String>> {
-    let ours: Vec<&str> = STANDING.iter().copied().chain(PARTITIONED.iter().map(|table| table.name)).collect();
+/// Our tables of a version that are in the schema, or those that are not.
+fn of_ours(session: &mut Session, schema: &str, version: usize, there: bool) -> Result<Vec<String>> {
+    let in_parts = PARTITIONED.iter().filter(|table| table.since <= version).map(|table| table.name);
+    let ours: Vec<&str> = STANDING.iter().take(version).copied().flatten().copied().chain(in_parts).collect();
     let sql = "SELECT name FROM unnest($1::text[]) name WHERE $3 = EXISTS (SELECT FROM pg_class c JOIN pg_namespace n \
                ON n.oid = c.relnamespace WHERE n.nspname = $2 AND c.relname = name AND c.relkind IN ('r', 'p'))";
     let rows = session.query(sql, &[&ours, &schema, &there])?;

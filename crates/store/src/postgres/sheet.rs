@@ -98,6 +98,13 @@ impl Sheet {
         self.cell(|out| out.put_slice(bytes))
     }
 
+    pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+        match bytes {
+            Some(bytes) => self.bytes(bytes),
+            None => self.null(),
+        }
+    }
+
     pub(super) fn int(&mut self, number: i64) -> &mut Self {
         self.cell(|out| out.put_i64(number))
     }

@@ -10,15 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tapedeck_contracts::events::RiskMetrics;
+use bytes::Bytes;
+use tapedeck_contracts::{Timestamp, events::RiskMetrics};
 use tapedeck_flow::{Boundaries, Boundary};
 use tapedeck_log::{
     GroupInfo, GroupOffset, Log, LogAround, LogError, LogRecord, Member, Placement, PollLimits, Polled, Reader, Record,
     Replication, TopicConfig, TopicInfo, TopicPartition,
 };
 use tapedeck_store::{
-    AccountRow, AlertsQuery, Applied, Batch, FillRow, FillsQuery, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery,
-    Resume, Retention, Store, StoreError, SymbolStats,
+    AccountRow, AlertsQuery, Applied, Batch, ChainHead, Explained, ExplainedBatch, ExplainedQuery, Explanations,
+    FillRow, FillsQuery, Importance, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery, Resume, Retention, Store,
+    StoreError, SymbolStats,
 };
 
 /// How long what the file said is believed: a fault lasts for hundreds of
@@ -322,6 +324,50 @@ impl FaultyStore {
     fn reading(&self) -> tapedeck_store::Result<&dyn Store> {
         self.faults.store(false)?;
         Ok(&*self.inner)
+    }
+}
+
+impl Explanations for FaultyStore {
+    fn apply_explained(&self, batch: &ExplainedBatch) -> tapedeck_store::Result<Vec<usize>> {
+        self.faults.store(true)?;
+        self.inner.apply_explained(batch)
+    }
+
+    fn chain_heads(&self) -> tapedeck_store::Result<Vec<ChainHead>> {
+        self.reading()?.chain_heads()
+    }
+
+    fn last_of_symbols(&self, chain: u32) -> tapedeck_store::Result<Vec<Explained>> {
+        self.reading()?.last_of_symbols(chain)
+    }
+
+    fn explained(&self, decision_id: &str) -> tapedeck_store::Result<Option<Explained>> {
+        self.reading()?.explained(decision_id)
+    }
+
+    fn explanations(&self, query: &ExplainedQuery) -> tapedeck_store::Result<Vec<(PageKey, Explained)>> {
+        self.reading()?.explanations(query)
+    }
+
+    fn chain(&self, chain: u32, from: u64, limit: usize) -> tapedeck_store::Result<Vec<Explained>> {
+        self.reading()?.chain(chain, from, limit)
+    }
+
+    fn feature_set(&self, id: [u8; 16]) -> tapedeck_store::Result<Option<Bytes>> {
+        self.reading()?.feature_set(id)
+    }
+
+    fn importance(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        symbol: Option<&str>,
+    ) -> tapedeck_store::Result<Vec<Importance>> {
+        self.reading()?.importance(from, to, symbol)
+    }
+
+    fn fills_of(&self, decision_id: &str, limit: usize) -> tapedeck_store::Result<Vec<FillRow>> {
+        self.reading()?.fills_of(decision_id, limit)
     }
 }
 
