@@ -7,8 +7,10 @@ use std::{sync::Barrier, thread, time::Duration};
 
 use tapedeck_contracts::events::Severity;
 use tapedeck_store::{
-    AlertsQuery, Batch, FillsQuery, PostgresConfig, PostgresStore, Retention, Store, StoreError,
-    conformance::samples::{START, alert, dec, metrics, moved, new_order, row, row_in, rows, sale, trade},
+    AlertsQuery, Batch, ExplainedBatch, ExplainedQuery, Explanations, FillsQuery, PostgresConfig, PostgresStore,
+    Retention, Store, StoreError,
+    conformance::explained::{batch_of, explained},
+    conformance::samples::{START, alert, at, dec, metrics, moved, new_order, row, row_in, rows, sale, trade},
 };
 
 use self::postgres_servers::{Admin, on_postgres, on_timescale};
@@ -47,6 +49,43 @@ fn a_schema_of_a_newer_version_is_refused_with_what_to_do() {
     Admin::of(&config).run("UPDATE tapedeck_schema SET version = 99");
     let text = refusal(&config);
     assert!(text.contains("newer tapedeck (version 99") && text.contains("start that version"), "{text}");
+}
+
+/// What the first version had not.
+const AFTER_THE_FIRST: &str = "DROP TABLE forensics; DROP TABLE forensics_lists, feature_sets, forensics_ids, \
+     forensics_chains, forensics_symbols, forensics_importance; DROP INDEX fills_decision; UPDATE tapedeck_schema SET version = 1";
+
+fn a_schema_of_the_first_version_gets_the_tables(config: &PostgresConfig) {
+    let store = open(config);
+    let mut of_decision = trade(1);
+    of_decision.decision_id = Some(explained(0).decision_id);
+    store.apply(&rows(vec![row(0, of_decision), row(1, trade(2))])).expect("apply");
+    drop(store);
+    let admin = Admin::of(config);
+    admin.run(AFTER_THE_FIRST);
+    let store = open(config);
+    assert_eq!(store.apply_explained(&batch_of(vec![explained(0)])).expect("apply"), [0_usize; 0]);
+    assert_eq!(store.explained(&explained(0).decision_id).expect("a row"), Some(explained(0)));
+    assert_eq!(store.fills_of(&explained(0).decision_id, 9).expect("fills")[0].fill_id, "F1");
+    assert_eq!(store.fills(&FillsQuery { limit: 9, ..FillsQuery::default() }).expect("fills").len(), 2);
+}
+
+#[test]
+fn a_schema_of_the_first_version_gets_the_new_tables() {
+    let Some(config) = on_postgres() else { return };
+    a_schema_of_the_first_version_gets_the_tables(&config);
+    let admin = Admin::of(&config);
+    admin.run("DROP TABLE forensics_symbols");
+    let text = refusal(&config);
+    assert!(text.contains("there in part") && text.contains("`forensics_symbols`"), "{text}");
+}
+
+#[test]
+fn on_timescaledb_a_schema_of_the_first_version_gets_a_new_hypertable() {
+    let Some((_server, config)) = on_timescale() else { return };
+    a_schema_of_the_first_version_gets_the_tables(&config);
+    let compressed = "SELECT count(*) FROM timescaledb_information.hypertables WHERE compression_enabled";
+    assert_eq!(Admin::of(&config).numbers(compressed), [7]);
 }
 
 #[test]
@@ -227,7 +266,7 @@ fn ingested(day: i64, first: u64) -> Batch {
 }
 
 fn keep(days: u64) -> Vec<Retention> {
-    let tables = ["exec_reports", "pnl_curve", "risk_metrics", "alerts", "signals", "orders"];
+    let tables = ["exec_reports", "pnl_curve", "risk_metrics", "alerts", "signals", "orders", "forensics"];
     let keep = Duration::from_secs(days * 86_400);
     tables.into_iter().map(|table| Retention { table: table.into(), keep }).collect()
 }
@@ -285,7 +324,39 @@ fn on_timescaledb_old_chunks_go_whole_and_compressed_ones_are_read() {
     assert_eq!(store.fills(&all).expect("fills"), before);
     assert_eq!(store.apply(&ingested(0, 71)).expect("apply").stored, 4, "a compressed part takes late rows");
     let policies = "SELECT count(*) FROM timescaledb_information.jobs WHERE proc_name = 'policy_compression'";
-    assert_eq!(Admin::of(&config).numbers(policies), [6]);
+    assert_eq!(Admin::of(&config).numbers(policies), [7]);
+}
+
+#[test]
+fn on_timescaledb_compressed_explanations_are_found_by_id_list_and_chain() {
+    let Some((_server, config)) = on_timescale() else { return };
+    let store = open(&config);
+    for (number, day) in (0_u64..).zip([0, 40, 80]) {
+        let rows: Vec<_> = (number * 40..number * 40 + 40).map(explained).collect();
+        let ingested_at_ms = START.millis() + day * DAY_MS;
+        let kept = store.apply_explained(&ExplainedBatch { ingested_at_ms, ..batch_of(rows) });
+        assert_eq!(kept.expect("apply"), [0_usize; 0]);
+    }
+    let all = ExplainedQuery { limit: 1_000, ..ExplainedQuery::default() };
+    let of_symbol = ExplainedQuery { symbol: Some("ETHUSDT".into()), to: Some(at(60)), limit: 9, ..all.clone() };
+    let ask = || {
+        let lists = [&all, &of_symbol].map(|query| store.explanations(query).expect("explanations"));
+        let ids = [3, 50, 119].map(|n| store.explained(&explained(n).decision_id).expect("a row"));
+        let chain = store.chain(1, 10, 50).expect("a chain");
+        (lists, ids, chain, store.last_of_symbols(0).expect("records"))
+    };
+    let before = ask();
+    assert_eq!((before.0[0].len(), before.2.len()), (120, 50));
+    let compressed = Admin::of(&config).numbers(
+        "SELECT count(compress_chunk(format('%I.%I', chunk_schema, chunk_name)::regclass)) \
+         FROM timescaledb_information.chunks WHERE hypertable_name = 'forensics'",
+    );
+    assert_eq!(compressed, [3]);
+    assert_eq!(ask(), before);
+    let rule = [Retention { table: "forensics".into(), keep: Duration::from_secs(86_400) }];
+    while store.enforce_retention(&rule, START.millis() + 75 * DAY_MS).expect("retention") > 0 {}
+    assert_eq!(store.explanations(&all).expect("explanations").len(), 40, "compressed parts go whole");
+    assert_eq!(store.chain_heads().expect("heads")[0].begins, Some((40, explained(78).hash)));
 }
 
 #[test]
@@ -299,7 +370,7 @@ fn on_timescaledb_policies_follow_the_rules_of_retention() {
         )
     };
     store.enforce_retention(&keep(90), START.millis()).expect("retention");
-    assert_eq!(days(), [90; 6]);
+    assert_eq!(days(), [90; 6], "of all but the forensics, whose chains have to be told");
     let mut rules = keep(30);
     rules.retain(|rule| rule.table != "exec_reports");
     store.enforce_retention(&rules, START.millis()).expect("retention");

@@ -15,7 +15,8 @@ use std::{
 
 use rusqlite::Connection;
 use tapedeck_store::{
-    Batch, FillsQuery, SqliteConfig, SqliteStore, Store, StoreError,
+    Batch, Explanations, FillsQuery, SqliteConfig, SqliteStore, Store, StoreError,
+    conformance::explained::{batch_of, explained},
     conformance::samples::{GROUP, TOPIC, moved, reports, row, rows, trade},
 };
 
@@ -103,6 +104,25 @@ fn two_that_open_a_new_file_at_once_both_find_it_whole() {
             assert_eq!(stored, 4);
         });
     }
+}
+
+#[test]
+fn a_file_of_the_first_version_gets_the_new_tables() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let conn = Connection::open(&path).expect("the file");
+    conn.execute_batch(include_str!("../migrations/sqlite/0001_first.sql")).expect("the tables");
+    conn.execute_batch(
+        "PRAGMA user_version = 1; INSERT INTO names (name) VALUES ('ACC-1'), ('BINANCE'), ('BTCUSDT'), ('USDT');
+         INSERT INTO exec_reports VALUES (1, 5, 0, 0, 1, 2, 3, NULL, 1, 'E1', 'D1', 'O1', 'C1', 0, 0, 1, NULL, 0, 2, 1, 0,
+         1, 'F1', 1, 1, 1, 0, NULL, 0, 4, NULL, 0, 0, NULL)",
+    )
+    .expect("a fill");
+    drop(conn);
+    let store = open(folder.path());
+    assert_eq!(store.apply_explained(&batch_of(vec![explained(0)])).expect("apply"), [0_usize; 0]);
+    assert_eq!(store.explained(&explained(0).decision_id).expect("a row"), Some(explained(0)));
+    assert_eq!(store.fills_of("D1", 9).expect("fills")[0].fill_id, "F1");
 }
 
 #[test]

@@ -409,6 +409,7 @@ fn retention(config: &Config) -> Vec<Retention> {
         ("risk_metrics", days.risk_metrics),
         ("alerts", days.alerts),
         ("signals", days.signals),
+        ("forensics", days.forensics),
     ]
     .into_iter()
     .filter(|(_, days)| *days > 0)

@@ -142,6 +142,7 @@ pub(crate) struct RetentionDays {
     pub(crate) risk_metrics: u64,
     pub(crate) alerts: u64,
     pub(crate) signals: u64,
+    pub(crate) forensics: u64,
 }
 
 impl Config {
