@@ -10,6 +10,7 @@ pub mod forward_test;
 pub mod inference;
 pub mod instruments;
 pub mod market;
+mod positions;
 mod price;
 pub mod recorder;
 pub mod strategy;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tapedeck_flow::{Failure, Stop};
 use tapedeck_store::{Retention, Store, StoreError};
 
-use super::step::now_ms;
+use crate::positions::now_ms;
 
 /// How often it looks: rows are kept for days, so a minute more is nothing, and
 /// a minute's worth of rows is little work.
