@@ -4,7 +4,7 @@
 //! Not here: the specialists' own SHAP values (`tapedeck_shap`), and which versions
 //! decided.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use tapedeck_contracts::events::TradingDecision;
 use thiserror::Error;
@@ -27,7 +27,9 @@ pub struct Model<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ExplainError {
     /// A model needs a feature that the decision has not; null would be a missing value.
-    #[error("$.features.{feature}: the model of {specialist} needs it and the decision has no such key")]
+    #[error(
+        "`{feature}` is needed by the model of {specialist}, and the decision has no such feature; null would say that it has no value"
+    )]
     MissingFeature {
         /// The feature.
         feature: String,
@@ -35,13 +37,13 @@ pub enum ExplainError {
         specialist: String,
     },
     /// No model knows a feature of the decision.
-    #[error("$.features.{0}: none of the decision's models knows this feature")]
+    #[error("`{0}` is a feature that none of the decision's models knows")]
     UnknownFeature(String),
     /// The decision weighs a specialist that has no model.
-    #[error("$.strategy_weights.{0}: there is no model of this specialist")]
+    #[error("there is no model of `{0}`")]
     MissingModel(String),
     /// A model of a specialist that the decision does not weigh, or two of one.
-    #[error("$.strategy_weights.{0}: the decision has no weight of its own for this model's specialist")]
+    #[error("the decision has no weight of its own for `{0}`, whose model it names")]
     MissingWeight(String),
     /// The decision's names are not those of the feature set.
     #[error("the decision's names are not those of feature set {0}: make a set of the decision's own")]
@@ -58,11 +60,24 @@ pub enum ExplainError {
     },
 }
 
+impl ExplainError {
+    /// Where in the decision, as a JSON path.
+    pub fn path(&self) -> Option<String> {
+        match self {
+            Self::MissingFeature { feature, .. } | Self::UnknownFeature(feature) => {
+                Some(format!("$.features.{feature}"))
+            }
+            Self::MissingModel(name) | Self::MissingWeight(name) => Some(format!("$.strategy_weights.{name}")),
+            Self::OtherNames(_) | Self::Width { .. } => None,
+        }
+    }
+}
+
 /// How the features of a decision's models lie in its feature set. Made once for a
 /// feature set and its models, used for every decision of them.
 #[derive(Clone, Debug)]
 pub struct Mixture {
-    set: FeatureSet,
+    set: Arc<FeatureSet>,
     id: FeatureSetId,
     /// For each specialist of the set, for each feature of its model: its place in the set.
     places: Vec<Vec<usize>>,
@@ -120,11 +135,11 @@ impl Mixture {
         if let Some(at) = known.iter().position(|known| !known) {
             return Err(ExplainError::UnknownFeature(set.features()[at].clone()));
         }
-        Ok(Self { id: set.id(), set, places: places.into_iter().flatten().collect() })
+        Ok(Self { id: set.id(), set: Arc::new(set), places: places.into_iter().flatten().collect() })
     }
 
     /// The names.
-    pub const fn set(&self) -> &FeatureSet {
+    pub const fn set(&self) -> &Arc<FeatureSet> {
         &self.set
     }
 
@@ -153,8 +168,14 @@ impl Mixture {
         }
         values.clear();
         values.extend(decision.features.values().map(|value| value.unwrap_or(f64::NAN)));
-        rows.extend(self.places[specialist].iter().map(|place| values[*place]));
+        self.gather(specialist, values, rows);
         Ok(())
+    }
+
+    /// Appends the row of a specialist's model, given the values of all features in the
+    /// order of the set.
+    pub(super) fn gather(&self, specialist: usize, values: &[f64], rows: &mut Vec<f64>) {
+        rows.extend(self.places[specialist].iter().map(|place| values[*place]));
     }
 
     /// Weighs the parts, one for each specialist in the order of the set, and adds them
@@ -171,13 +192,25 @@ impl Mixture {
         if !self.set.is_of(decision) {
             return Err(ExplainError::OtherNames(self.id));
         }
+        self.weigh(decision.strategy_weights.values().copied(), parts, out)
+    }
+
+    /// [`explain`](Self::explain) of a decision that is known to have the set's names: its
+    /// weights, in their order.
+    pub(super) fn weigh(
+        &self,
+        weights: impl Iterator<Item = f64>,
+        parts: &[Part<'_>],
+        out: &mut Explanation,
+    ) -> Result<(), ExplainError> {
         if let Some(specialist) = self.set.specialists().get(parts.len()) {
             return Err(ExplainError::MissingModel(specialist.clone()));
         }
         (out.base, out.margin) = (0.0, 0.0);
         out.contributions.clear();
         out.contributions.resize(self.set.features().len(), 0.0);
-        for (((name, weight), places), part) in decision.strategy_weights.iter().zip(&self.places).zip(parts) {
+        let named = self.set.specialists().iter().zip(weights);
+        for (((name, weight), places), part) in named.zip(&self.places).zip(parts) {
             let Some((base, phi)) = part.phi.split_last().filter(|(_, phi)| phi.len() == places.len()) else {
                 let (found, features) = (part.phi.len(), places.len());
                 return Err(ExplainError::Width { specialist: name.clone(), found, features });
@@ -201,6 +234,19 @@ impl Mixture {
         explanation: &Explanation,
         previous: Option<(&Record, &FeatureSet)>,
     ) {
+        self.fill_own(record, decision, parts, explanation);
+        self.remember(record, previous);
+    }
+
+    /// Fills all of a record but its place in a chain and the decision before it, which
+    /// stay as they are.
+    pub(super) fn fill_own(
+        &self,
+        record: &mut Record,
+        decision: &TradingDecision,
+        parts: &[Part<'_>],
+        explanation: &Explanation,
+    ) {
         record.feature_set = self.id;
         record.decision_id.clone_from(&decision.decision_id.0);
         record.correlation_id.clone_from(&decision.correlation_id);
@@ -223,10 +269,10 @@ impl Mixture {
         let contributions = explanation.contributions.iter();
         let features = decision.features.values().zip(contributions);
         refill(&mut record.features, features.map(|(value, phi)| Feature { value: *value, contribution: *phi as f32 }));
-        self.remember(record, previous);
     }
 
-    fn remember(&self, record: &mut Record, previous: Option<(&Record, &FeatureSet)>) {
+    /// Fills in what is remembered of the symbol's decision before: its record and its names.
+    pub(super) fn remember(&self, record: &mut Record, previous: Option<(&Record, &FeatureSet)>) {
         let Some((before, names)) = previous else {
             record.previous = None;
             return;

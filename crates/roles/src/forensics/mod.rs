@@ -1,17 +1,31 @@
 //! Why a decision was made: its exact explanation, the compact record of it, the
 //! reasons as codes and sentences, and the chain of hashes that a change to any
-//! record breaks. Everything here is pure.
+//! record breaks. The role that does this for every decision is `shell`; all but it,
+//! its step and its anchors is pure.
 //!
-//! Not here: reading decisions from a log, keeping records in a store, HTTP.
+//! Not here: making decisions, the tables of a store, HTTP.
 
+mod anchoring;
+pub mod answer;
 pub mod chain;
+pub mod explain;
 pub mod explained;
 pub mod feature_set;
 pub mod reasons;
 pub mod record;
+pub mod sentences;
+pub mod shell;
+mod step;
+mod symbols;
+pub mod what_if;
 
+pub use anchoring::AUDIT;
+pub use answer::{Answer, AnswerError, TOP};
 pub use chain::{Anchor, AnchorRule, Anchors, Fault, FaultKind, Hash, Head, Stored, Verified, Verifier, verify};
 pub use explained::{ExplainError, Explanation, Mixture, Model, Part};
 pub use feature_set::{FeatureSet, FeatureSetError, FeatureSetId};
 pub use reasons::{Reason, Share, reasons};
 pub use record::{Feature, MAX_MOVED, Moved, Previous, Record, RecordError, Specialist};
+pub use sentences::{Sentences, sentences};
+pub use shell::{DECISIONS, ROLE, run};
+pub use what_if::{WhatIf, WhatIfError, models_of, what_if};

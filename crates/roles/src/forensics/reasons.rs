@@ -26,6 +26,9 @@ pub enum Reason<'a> {
         /// Its probability at the symbol's decision before.
         #[serde(skip_serializing_if = "Option::is_none")]
         before: Option<f32>,
+        /// The most likely regime at the symbol's decision before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        most_likely_before: Option<&'a str>,
     },
     /// The specialist whose weighted margin is the largest, either way.
     Dominant {
@@ -103,7 +106,11 @@ pub fn reasons<'a>(record: &'a Record, set: &'a FeatureSet) -> Vec<Reason<'a>> {
 fn regime<'a>(record: &Record, set: &'a FeatureSet) -> Option<Reason<'a>> {
     let (at, lead) = largest(record.regime_probs.iter().copied())?;
     let before = record.previous.as_ref().and_then(|previous| previous.regime_probs.get(at).copied());
-    Some(Reason::Regime { regime: set.regimes().get(at)?, probability: record.regime_probs[at], lead, before })
+    let probs_before = record.previous.iter().flat_map(|previous| &previous.regime_probs);
+    let first_before = largest(probs_before.map(|probability| f64::from(*probability))).map(|(at, _)| at);
+    let most_likely_before = first_before.and_then(|at| set.regimes().get(at)).map(String::as_str);
+    let (regime, probability) = (set.regimes().get(at)?, record.regime_probs[at]);
+    Some(Reason::Regime { regime, probability, lead, before, most_likely_before })
 }
 
 fn dominant<'a>(record: &Record, set: &'a FeatureSet) -> Option<Reason<'a>> {

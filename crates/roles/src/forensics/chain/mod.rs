@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tapedeck_contracts::{Timestamp, events::AuditEntry};
+use tapedeck_contracts::{EventId, Timestamp, events::AuditEntry};
 use thiserror::Error;
 
 pub use verify::{Columns, Fault, FaultKind, Stored, Verified, Verifier, verify};
@@ -113,6 +113,12 @@ impl From<Head> for Anchor {
 }
 
 impl Anchor {
+    /// The id of its entry: the same anchor, the same id.
+    pub fn event_id(&self) -> EventId {
+        let chain = EventId(format!("forensics/chain/{}", self.chain));
+        EventId::derived(&chain, ANCHOR_ACTOR, "audit-logs", &format!("{}/{}", self.records, self.hash), 0)
+    }
+
     /// The body for `audit-logs`; `before` is the anchor before it.
     pub fn entry(&self, before: Option<&Self>, reason: &str) -> AuditEntry {
         let value = |anchor: &Self| json!({"records": anchor.records, "hash": anchor.hash.to_string()});
@@ -148,9 +154,9 @@ impl Anchor {
 /// When a head is anchored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnchorRule {
-    /// After so many records since the last anchor, at the end of their batch.
+    /// When so many records are stored since the last anchor.
     pub every_records: u64,
-    /// And at the end of a batch when the oldest record without an anchor waits so long.
+    /// And when the first record without an anchor has been stored for so long.
     pub max_age_us: i64,
 }
 
@@ -162,18 +168,20 @@ impl Default for AnchorRule {
     }
 }
 
-/// Says when the head of one chain is due for an anchor.
+/// Says when the head of one chain is due for an anchor. It knows of stored records
+/// only: an anchor of records that a crash could still undo would be one of nothing.
 #[derive(Clone, Debug)]
 pub struct Anchors {
     rule: AnchorRule,
+    head: Head,
     last: Option<Anchor>,
     waiting_since: Option<Timestamp>,
 }
 
 impl Anchors {
-    /// Begins after the last anchor that is known to be in the audit log.
-    pub const fn new(rule: AnchorRule, last: Option<Anchor>) -> Self {
-        Self { rule, last, waiting_since: None }
+    /// Begins at a stored head, after the last anchor that is known to be in the audit log.
+    pub const fn new(rule: AnchorRule, head: Head, last: Option<Anchor>) -> Self {
+        Self { rule, head, last, waiting_since: None }
     }
 
     /// The last anchor.
@@ -181,28 +189,39 @@ impl Anchors {
         self.last.as_ref()
     }
 
-    /// At the end of a batch, with the chain's head and the time: the entry to append
-    /// to the audit log, if one is due. It is appended before the records are kept; a
-    /// crash between the two leaves an anchor whose records come again, the same.
-    pub fn after_batch(&mut self, head: &Head, now: Timestamp) -> Option<AuditEntry> {
-        let new_records = head.records.saturating_sub(self.last.map_or(0, |last| last.records));
-        if new_records == 0 {
-            self.waiting_since = None;
-            return None;
+    /// The chain is stored up to this head, as of this time.
+    pub fn stored(&mut self, head: Head, now: Timestamp) {
+        self.head = head;
+        if self.new_records() > 0 {
+            self.waiting_since.get_or_insert(now);
         }
-        let since = *self.waiting_since.get_or_insert(now);
-        let waited_us = now.micros().saturating_sub(since.micros());
-        let reason = if new_records >= self.rule.every_records {
-            format!("{new_records} records since the last anchor")
-        } else if waited_us >= self.rule.max_age_us {
-            format!("records without an anchor for {} s", waited_us / 1_000_000)
+    }
+
+    /// Why the stored head is due, if it is by the rule.
+    pub fn due(&self, now: Timestamp) -> Option<String> {
+        let new_records = self.new_records();
+        let waited_us = self.waiting_since.map_or(0, |since| now.micros().saturating_sub(since.micros()));
+        if new_records >= self.rule.every_records {
+            Some(format!("{new_records} records since the last anchor"))
+        } else if new_records > 0 && waited_us >= self.rule.max_age_us {
+            Some(format!("records without an anchor for {} s", waited_us / 1_000_000))
         } else {
-            return None;
-        };
-        let anchor = Anchor::from(*head);
-        let entry = anchor.entry(self.last.as_ref(), &reason);
+            None
+        }
+    }
+
+    /// The anchor of the stored head, where it has records that none vouches for.
+    pub fn next(&self) -> Option<Anchor> {
+        (self.new_records() > 0).then(|| self.head.into())
+    }
+
+    /// An anchor is in the audit log.
+    pub fn written(&mut self, anchor: Anchor) {
         self.last = Some(anchor);
         self.waiting_since = None;
-        Some(entry)
+    }
+
+    fn new_records(&self) -> u64 {
+        self.head.records.saturating_sub(self.last.map_or(0, |last| last.records))
     }
 }

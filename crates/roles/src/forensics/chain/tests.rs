@@ -129,19 +129,34 @@ fn an_anchor_comes_back_from_its_audit_entry() {
 #[test]
 fn anchors_come_after_many_records_and_after_a_wait_and_never_twice_for_one_head() {
     let rule = AnchorRule { every_records: 10, max_age_us: 1_000 };
-    let mut anchors = Anchors::new(rule, None);
     let at = Timestamp::from_micros;
     let mut head = Head::start(CHAIN);
-    assert_eq!(anchors.after_batch(&head, at(0)), None);
+    let mut anchors = Anchors::new(rule, head, None);
+    assert_eq!((anchors.due(at(0)), anchors.next()), (None, None));
     (0..9).for_each(|_| _ = head.push(b"record"));
-    assert_eq!(anchors.after_batch(&head, at(10)), None);
+    anchors.stored(head, at(10));
+    assert_eq!(anchors.due(at(10)), None);
     head.push(b"record");
-    assert_eq!(anchors.after_batch(&head, at(20)).unwrap().after["records"], 10);
-    assert_eq!(anchors.after_batch(&head, at(9_000)), None);
+    anchors.stored(head, at(20));
+    assert!(anchors.due(at(20)).is_some());
+    let first = anchors.next().unwrap();
+    anchors.written(first);
+    assert_eq!((anchors.due(at(9_000)), anchors.next()), (None, None));
     head.push(b"record");
-    assert_eq!(anchors.after_batch(&head, at(10_000)), None);
-    let late = anchors.after_batch(&head, at(11_000)).unwrap();
-    assert_eq!((&late.before["records"], &late.after["records"]), (&json!(10), &json!(11)));
+    anchors.stored(head, at(10_000));
+    assert_eq!(anchors.due(at(10_999)), None);
+    let why = anchors.due(at(11_000)).unwrap();
+    let entry = anchors.next().unwrap().entry(anchors.last(), &why);
+    assert_eq!((&entry.before["records"], &entry.after["records"]), (&json!(10), &json!(11)));
+}
+
+#[test]
+fn an_anchor_written_again_has_the_same_id_and_another_one_another() {
+    let records = chain(2);
+    let (one, two) = (anchor_after(&records, 1), anchor_after(&records, 2));
+    assert_eq!(one.event_id(), anchor_after(&records, 1).event_id());
+    assert_ne!(one.event_id(), two.event_id());
+    assert_ne!(one.event_id(), Anchor { hash: two.hash, ..one }.event_id());
 }
 
 #[test]

@@ -1,0 +1,236 @@
+//! Plain English of a decision's reasons, made when somebody reads them and kept
+//! nowhere. A sentence says what the numbers say, rounded, and nothing else.
+//!
+//! Not here: which reasons there are (`reasons`).
+
+use tapedeck_contracts::events::{Action, decision::Outcome};
+
+use super::{FeatureSet, Reason, Record, Share, reasons};
+use crate::inference::decide::sigmoid;
+
+/// What is told of one decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sentences {
+    /// What was decided, and what stood against it.
+    pub outcome: String,
+    /// What the features did.
+    pub features: String,
+    /// Which regime, how sure, and what it was before; empty where no regime was told.
+    pub regime: String,
+    /// Which specialist dominated; empty where there is none.
+    pub strategy: String,
+}
+
+/// The sentences of a record, whose names are in `set`.
+pub fn sentences(record: &Record, set: &FeatureSet) -> Sentences {
+    let reasons = reasons(record, set);
+    let all = |of: fn(&Reason<'_>) -> Option<String>| reasons.iter().find_map(of).unwrap_or_default();
+    Sentences {
+        outcome: outcome(record) + &all(checks),
+        features: features(record, &reasons),
+        regime: all(regime),
+        strategy: all(strategy),
+    }
+}
+
+/// What was decided and what came of it: what a record says without its names.
+pub(super) fn outcome(record: &Record) -> String {
+    let what = match record.action {
+        Action::Hold => format!("HOLD {}", record.symbol),
+        action => format!("{} {} {}", word(action), record.quantity.normalize(), record.symbol),
+    };
+    let outcome = match record.outcome {
+        Outcome::Accepted => "accepted",
+        Outcome::Rejected => "rejected",
+    };
+    let codes = match record.reasons.as_slice() {
+        [] => String::new(),
+        codes => format!(": {}", list(codes)),
+    };
+    format!("{what} was {outcome}, at a p of {}{codes}.", percent(sigmoid(record.margin)))
+}
+
+/// The risk checks that failed, where it was rejected.
+fn checks(reason: &Reason<'_>) -> Option<String> {
+    let Reason::Rejected { failed_checks, .. } = reason else { return None };
+    Some(match failed_checks.as_slice() {
+        [] => " It failed no check.".to_owned(),
+        [check] => format!(" It failed the check {check}."),
+        checks => format!(" It failed the checks {}.", list(checks)),
+    })
+}
+
+fn regime(reason: &Reason<'_>) -> Option<String> {
+    let Reason::Regime { regime, probability, lead, before, most_likely_before } = reason else { return None };
+    let mut text = match *lead {
+        0.0 => format!("{regime} has a probability of {}, and another regime is as likely", percent(*probability)),
+        lead if lead >= *probability => {
+            format!("{regime} has a probability of {}, and no other regime has any", percent(*probability))
+        }
+        lead => format!(
+            "{regime} is the most likely regime at {}, {} ahead of the next",
+            percent(*probability),
+            points(lead)
+        ),
+    };
+    if let Some(before) = before {
+        text += &match f64::from(*before) {
+            _ if same(*before, *probability) => "; at the symbol's decision before it had the same".to_owned(),
+            before => format!("; at the symbol's decision before it had {}", percent(before)),
+        };
+    }
+    if let Some(other) = most_likely_before.filter(|other| other != regime) {
+        text += &format!(", and {other} was the most likely");
+    }
+    Some(text + ".")
+}
+
+fn strategy(reason: &Reason<'_>) -> Option<String> {
+    let Reason::Dominant { specialist, weight, margin, contribution, lead, weight_before } = reason else {
+        return None;
+    };
+    if *contribution == 0.0 {
+        return Some("No specialist says anything either way: every weighted margin is 0.".to_owned());
+    }
+    let towards = if *contribution > 0.0 { "BUY" } else { "SELL" };
+    let beside = match *lead {
+        0.0 => "another adds as much".to_owned(),
+        lead if lead >= contribution.abs() => "no other adds anything".to_owned(),
+        lead => format!("{} more than the next, signs aside", size(lead)),
+    };
+    let mut text = format!(
+        "{specialist} dominates: its margin of {} at a weight of {} adds {} towards {towards}, {beside}",
+        signed(f64::from(*margin)),
+        share(*weight),
+        size(contribution.abs()),
+    );
+    if let Some(before) = weight_before {
+        text += &match f64::from(*before) {
+            _ if same(*before, *weight) => "; its weight was the same at the symbol's decision before".to_owned(),
+            before => format!("; its weight was {} at the symbol's decision before", share(before)),
+        };
+    }
+    Some(text + ".")
+}
+
+fn features(record: &Record, reasons: &[Reason<'_>]) -> String {
+    let mut text = format!(
+        "The features moved the margin from {}, its mean over the training data, to {}.",
+        signed(record.base),
+        signed(record.margin)
+    );
+    let shares = |pushed: bool| -> Vec<String> {
+        let of = |reason: &Reason<'_>| match reason {
+            Reason::Pushed(found) if pushed => Some(told(found)),
+            Reason::HeldBack(found) if !pushed => Some(told(found)),
+            _ => None,
+        };
+        reasons.iter().filter_map(of).collect()
+    };
+    if record.action != Action::Hold {
+        let action = word(record.action);
+        text += &match shares(true).as_slice() {
+            [] => format!(" No feature pushed towards {action}"),
+            pushed => format!(" Towards {action} pushed most {}", list(pushed)),
+        };
+        text += &match shares(false).as_slice() {
+            [] => "; none held it back.".to_owned(),
+            held => format!("; {} held it back most.", list(held)),
+        };
+    }
+    if let Some(before) = &record.previous {
+        let (action, margin) = (word(before.action), signed(f64::from(before.margin)));
+        text += &format!(" The symbol's decision before was {action}, at a margin of {margin}.");
+    }
+    let moved = reasons.iter().filter_map(|reason| match reason {
+        Reason::Moved { feature, before, now } => {
+            Some(format!("{feature} from {} to {}", signed(f64::from(*before)), signed(f64::from(*now))))
+        }
+        _ => None,
+    });
+    match moved.collect::<Vec<_>>().as_slice() {
+        [] => text,
+        moved => format!("{text} Since then moved most {}.", list(moved)),
+    }
+}
+
+fn told(share: &Share<'_>) -> String {
+    let value = share.value.map_or_else(|| "missing".to_owned(), number);
+    format!("{} ({value}) by {}", share.feature, signed(f64::from(share.contribution)))
+}
+
+/// The action as orders name it.
+pub(super) const fn word(action: Action) -> &'static str {
+    match action {
+        Action::Buy => "BUY",
+        Action::Sell => "SELL",
+        Action::Hold => "HOLD",
+    }
+}
+
+/// `a, b and c`.
+fn list(items: &[impl AsRef<str>]) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// A probability, never rounded to what it is not: certain or impossible.
+fn percent(probability: f64) -> String {
+    match format!("{:.1}", probability * 100.0).as_str() {
+        "100.0" if probability < 1.0 => "more than 99.9 %".to_owned(),
+        "0.0" if probability > 0.0 => "less than 0.1 %".to_owned(),
+        rounded => format!("{rounded} %"),
+    }
+}
+
+fn points(lead: f64) -> String {
+    match format!("{:.1}", lead * 100.0).as_str() {
+        "0.0" => "less than 0.1 points".to_owned(),
+        rounded => format!("{rounded} points"),
+    }
+}
+
+/// A weight, as [`percent`] is rounded.
+fn share(weight: f64) -> String {
+    match format!("{weight:.3}").as_str() {
+        "1.000" if weight < 1.0 => "more than 0.999".to_owned(),
+        "0.000" if weight > 0.0 => "less than 0.001".to_owned(),
+        rounded => rounded.to_owned(),
+    }
+}
+
+/// Whether what is kept in f32 of the decision before is the number now.
+fn same(before: f32, now: f64) -> bool {
+    before.to_bits() == (now as f32).to_bits()
+}
+
+/// Log-odds with their sign.
+fn signed(log_odds: f64) -> String {
+    match log_odds {
+        0.0 => "0".to_owned(),
+        _ if log_odds > 0.0 => format!("+{}", size(log_odds)),
+        _ => format!("-{}", size(-log_odds)),
+    }
+}
+
+/// Log-odds without a sign: three decimals, or two digits where that is nothing.
+fn size(log_odds: f64) -> String {
+    if log_odds < 0.0005 { format!("{log_odds:.1e}") } else { format!("{log_odds:.3}") }
+}
+
+/// A feature's value in six digits.
+fn number(value: f64) -> String {
+    let magnitude = if value == 0.0 { 0 } else { libm::floor(libm::log10(value.abs())) as i32 };
+    if !(-5..7).contains(&magnitude) {
+        return format!("{value:.5e}");
+    }
+    let text = format!("{value:.*}", usize::try_from(5 - magnitude).unwrap_or(0));
+    match text.split_once('.') {
+        Some(_) => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        None => text,
+    }
+}
