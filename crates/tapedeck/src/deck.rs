@@ -335,6 +335,7 @@ impl Deck {
                     batch_max_events: config.broker.batch_max_events,
                     replay: mode == Mode::Replay,
                     strategies: !config.strategies.is_empty(),
+                    decides: config.decides(),
                 };
                 forward_test::shell::run(context, config.broker_setup(), join)
             }),

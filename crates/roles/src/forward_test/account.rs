@@ -15,7 +15,7 @@ use tapedeck_contracts::{
 
 use super::{
     book::Order,
-    config::SessionConfig,
+    config::{SessionConfig, TradeSource},
     ess::EssRecord,
     money::{self, Overflow},
     performance::Performance,
@@ -64,7 +64,7 @@ pub(super) struct AccountState {
     pub orders: u64,
     /// Fills so far: the number of the last.
     pub executions: u64,
-    /// Signals that came after their root was passed.
+    /// Signals and decisions that came after their root was passed.
     pub late_signals: u64,
     /// The newest event's time; none before the first.
     pub time: Option<Timestamp>,
@@ -84,6 +84,8 @@ pub(super) struct AccountState {
 pub(super) struct Account {
     pub id: String,
     pub session: String,
+    /// What it trades.
+    pub trades: TradeSource,
     pub source: usize,
     pub fill_on: Option<MarketKind>,
     pub max_gross: Decimal,
@@ -154,6 +156,7 @@ impl Account {
         Self {
             id: session.account.clone(),
             session: session.id.clone(),
+            trades: session.source,
             source,
             fill_on: session.fill_on,
             max_gross: session.max_gross.unwrap_or(session.starting_equity).0,

@@ -1,4 +1,4 @@
-//! Orders: how a signal becomes one, which are refused, how they end unfilled.
+//! Orders: how a signal or a decision becomes one, which are refused, how they end unfilled.
 //!
 //! How long an order lives: GTC until filled or canceled; DAY until the first
 //! event of its source at or after the next midnight of the risk zone; IOC and
@@ -20,7 +20,7 @@ use tapedeck_contracts::{
     Dec, Timestamp,
     events::{
         Action, EssState, ExecType, MarketKind, OrderStatus, OrderType, Reason, Side, Signal, TimeInForce,
-        signal::SignalOrder,
+        TradingDecision, signal::SignalOrder,
     },
 };
 
@@ -50,6 +50,9 @@ pub(super) struct Order {
     #[serde(skip)]
     pub symbol: usize,
     pub strategy: Option<String>,
+    /// The decision that it came of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<String>,
     pub side: Side,
     pub order_type: OrderType,
     #[serde(with = "exact_opt")]
@@ -95,6 +98,11 @@ impl Order {
         Some(if average.is_zero() { Dec(self.last_price) } else { average })
     }
 
+    /// Whether somebody wished for it; what `flatten` places only ever closes.
+    fn is_wished(&self) -> bool {
+        self.strategy.is_some() || self.decision.is_some()
+    }
+
     pub(super) fn signed_leaves(&self) -> Decimal {
         if self.side == Side::Buy { self.leaves() } else { -self.leaves() }
     }
@@ -104,6 +112,7 @@ impl Order {
 struct Ask<'a> {
     symbol: usize,
     strategy: Option<&'a str>,
+    decision: Option<&'a str>,
     side: Side,
     quantity: Decimal,
     terms: Option<&'a SignalOrder>,
@@ -145,10 +154,41 @@ pub(super) fn take_signal(
     let ask = Ask {
         symbol,
         strategy: Some(&signal.strategy_id),
+        decision: None,
         side,
         quantity,
         terms: body.order.as_ref(),
         reference: if price > Decimal::ZERO { price } else { known },
+        caused_at: tape.sources[account.source].state.time,
+        late,
+    };
+    place(account, tape, params, &ask, emit)
+}
+
+/// Trades a decision for the account: its quantity, at the market. The event that
+/// caused it has its price on the tape.
+pub(super) fn take_decision(
+    account: &mut Account,
+    tape: &Tape,
+    params: &Params,
+    symbol: usize,
+    decision: &TradingDecision,
+    late: bool,
+    emit: &mut Emit<'_>,
+) -> Result<(), Overflow> {
+    let side = match decision.action {
+        Action::Hold => return Ok(()),
+        Action::Buy => Side::Buy,
+        Action::Sell => Side::Sell,
+    };
+    let ask = Ask {
+        symbol,
+        strategy: None,
+        decision: Some(decision.decision_id.as_str()),
+        side,
+        quantity: decision.quantity.0,
+        terms: None,
+        reference: tape.symbols[symbol].state.mark.unwrap_or_default(),
         caused_at: tape.sources[account.source].state.time,
         late,
     };
@@ -169,6 +209,7 @@ pub(super) fn flatten(
         let ask = Ask {
             symbol,
             strategy: None,
+            decision: None,
             side: if held.is_sign_positive() { Side::Sell } else { Side::Buy },
             quantity: held.abs(),
             terms: None,
@@ -201,6 +242,7 @@ fn place(
         number: account.state.orders,
         symbol: ask.symbol,
         strategy: ask.strategy.map(str::to_owned),
+        decision: ask.decision.map(str::to_owned),
         side: ask.side,
         order_type,
         limit,
@@ -233,7 +275,10 @@ fn place(
     if let Some(limit) = order.limit {
         order.limit = Some(money::limit_on_tick(limit, terms.tick, order.side == Side::Buy)?);
     }
-    let late = ask.late.then(|| reason("late_signal", "the signal came after its market event was passed"));
+    let late = ask.late.then(|| match ask.decision {
+        None => reason("late_signal", "the signal came after its market event was passed"),
+        Some(_) => reason("late_decision", "the decision came after its market event was passed"),
+    });
     let step = Step { exec_type: ExecType::New, status: OrderStatus::New, at: emit.now, fill: None, reason: late };
     execution(emit, tape, account, &order, step)?;
     account.orders.push(order);
@@ -298,8 +343,7 @@ fn refusal(account: &Account, tape: &Tape, order: &Order) -> Result<Option<Reaso
     let against = !held.is_zero() && held.is_sign_positive() != (order.side == Side::Buy);
     let reduces = against && money::plus(open, quantity)? <= held.abs();
     let ess = &account.state.ess;
-    // What `flatten` places has no strategy; it only ever closes.
-    if ess.state != EssState::Armed && !reduces && order.strategy.is_some() {
+    if ess.state != EssState::Armed && !reduces && order.is_wished() {
         let code = if ess.state == EssState::Tripped { "ess_tripped" } else { "ess_cooling" };
         let text = format!("only orders that reduce are taken: {}", ess.reason.as_deref().unwrap_or("ESS"));
         return Ok(Some(reason(code, text)));

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{Dec, events::MarketKind};
 
-/// One entry of `[[sessions]]`: an account that trades the signals meant for it.
+/// One entry of `[[sessions]]`: an account that trades the signals or decisions meant for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionConfig {
@@ -39,7 +39,7 @@ pub enum TradeSource {
     /// Signals that name the session.
     #[default]
     Signals,
-    /// Decisions for its account. Not in this version: the config check refuses it.
+    /// Decisions for its account.
     Decisions,
 }
 

@@ -1,4 +1,4 @@
-//! The paper broker's core: market events, signals and commands in, reports
+//! The paper broker's core: market events, signals, decisions and commands in, reports
 //! out. A function of what it is given and of its state: no clock, no I/O.
 //!
 //! A market event goes, in this order, through: the minute and day that it
@@ -8,7 +8,7 @@
 //! (both counted from the epoch, in event time).
 //!
 //! Alerts: `ESS_TRIPPED` and `PNL_MISMATCH` (critical), `SEQUENCE_GAP` (error),
-//! `SIGNAL_LATE` and `RISK_COMMAND_IGNORED` (warning), `ESS_COOLING` and
+//! `SIGNAL_LATE`, `DECISION_LATE` and `RISK_COMMAND_IGNORED` (warning), `ESS_COOLING` and
 //! `ESS_ARMED` (info).
 //!
 //! Not here: reading and writing the log, and waiting for signals.
@@ -26,6 +26,7 @@ use tapedeck_contracts::{
 use super::{
     account::{Account, AccountState},
     book,
+    config::TradeSource,
     ess::{EssRecord, Passed, Trip},
     fills,
     money::Overflow,
@@ -37,6 +38,8 @@ use super::{
     state::{self, Changes},
     tape::{Price, Tape},
 };
+
+mod decision;
 
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -182,7 +185,8 @@ impl Broker {
         late: bool,
     ) -> Result<Vec<Output>, BrokerError> {
         self.finish_restore()?;
-        let Some(&at) = self.sessions.get(&signal.session_id) else {
+        let traded = |at: &usize| self.accounts[*at].trades == TradeSource::Signals;
+        let Some(at) = self.sessions.get(&signal.session_id).copied().filter(traded) else {
             self.ignore();
             return Ok(Vec::new());
         };
@@ -192,27 +196,19 @@ impl Broker {
         let mut emit = Emit::new(cause, now, 0);
         let symbol = tape.symbol_named(account.source, &signal.market_data.symbol);
         if late {
-            account.state.late_signals += 1;
-            account.dirty = true;
             let name = &signal.market_data.symbol;
-            emit.alert(
-                Severity::Warning,
-                "SIGNAL_LATE",
-                format!("a signal of {} for {name} came after its market event was passed", signal.strategy_id),
-                Some(&account.id),
-                &[
-                    ("strategy_id", signal.strategy_id.as_str().into()),
-                    ("symbol", name.as_str().into()),
-                    ("signal_event_id", cause.event_id.as_str().into()),
-                    ("late_signals", account.state.late_signals.into()),
-                ],
-            );
+            let text = format!("a signal of {} for {name} came after its market event was passed", signal.strategy_id);
+            let by = [
+                ("strategy_id", signal.strategy_id.as_str().into()),
+                ("signal_event_id", cause.event_id.as_str().into()),
+            ];
+            note_late(account, "SIGNAL_LATE", text, name, &by, &mut emit);
         }
         book::take_signal(account, tape, params, symbol, signal, late, &mut emit)?;
         Ok(emit.outputs)
     }
 
-    /// Counts a signal that no account may trade: that of a market source which
+    /// Counts a signal or decision that no account may trade: that of a market source which
     /// its session does not listen to.
     pub fn ignore(&mut self) {
         self.ignored += 1;
@@ -305,12 +301,12 @@ impl Broker {
         self.accounts.iter().map(|account| account.orders.len()).sum()
     }
 
-    /// Signals of no configured session, or of another source than its session's.
+    /// Signals and decisions of no configured session, or of another source than its session's.
     pub fn ignored(&self) -> u64 {
         self.ignored
     }
 
-    /// Signals that came after the market event at their root was passed.
+    /// Signals and decisions that came after the market event at their root was passed.
     pub fn late_signals(&self) -> u64 {
         self.accounts.iter().map(|account| account.state.late_signals).sum()
     }
@@ -327,6 +323,21 @@ impl Broker {
             Some(waiting) => Ok(state::finish(&mut self.tape, &mut self.accounts, waiting)?),
         }
     }
+}
+
+/// Counts and alerts what came after the market event at its root was passed.
+fn note_late(
+    account: &mut Account,
+    code: &str,
+    text: String,
+    symbol: &str,
+    by: &[(&str, serde_json::Value)],
+    emit: &mut Emit<'_>,
+) {
+    account.state.late_signals += 1;
+    account.dirty = true;
+    let own = [("symbol", symbol.into()), ("late_signals", account.state.late_signals.into())];
+    emit.alert(Severity::Warning, code, text, Some(&account.id), &[by, &own].concat());
 }
 
 /// What comes before fills: the account's first event, a new day, DAY orders.

@@ -1,6 +1,7 @@
 //! The join by cause: market events in the order of their numbers, each only
 //! when every signal that it may have caused is here, and those signals right
-//! after it. Pure: it is offered what was read, told how far reading and the
+//! after it. Decisions are to it what signals are: where they are traded, their
+//! partitions lie behind those of the signals, as lanes of the same input. Pure: it is offered what was read, told how far reading and the
 //! strategies are, and gives what is to be applied next or says what it waits
 //! for.
 //!
@@ -41,7 +42,7 @@ pub const ALL_RECORDS: usize = 131_072;
 pub enum Input {
     /// Market data.
     Market,
-    /// Signals.
+    /// Signals, and decisions where they are traded.
     Signals,
     /// Commands of operators.
     Commands,
@@ -50,9 +51,10 @@ pub enum Input {
 /// What the join is made for.
 #[derive(Clone, Debug)]
 pub struct JoinSetup {
-    /// Number of partitions: market data, signals, commands.
+    /// Number of partitions: market data, signals and traded decisions, commands.
     pub partitions: [u32; 3],
-    /// Whether anybody makes signals; without, every market event is closed.
+    /// Whether anybody makes signals or decisions; without, every market event is
+    /// closed.
     pub strategies: bool,
     /// How long a price waits for its signals, and a hole for its number, in ms;
     /// none waits without end, as replays do.
@@ -64,9 +66,9 @@ pub struct JoinSetup {
 pub enum Next {
     /// A market event.
     Market(Delivery),
-    /// A signal; `late` where its market event was passed without it.
+    /// A signal or decision; `late` where its market event was passed without it.
     Signal {
-        /// The signal.
+        /// It.
         delivery: Delivery,
         /// Whether it came too late.
         late: bool,
@@ -257,9 +259,9 @@ impl Join {
         self.sources[source].empty.extend(&at.empty);
     }
 
-    /// A record was read. `now_ms` is the clock, ms since the epoch.
-    pub fn offer(&mut self, input: Input, delivery: Delivery, now_ms: i64) -> Offered {
-        let partition = delivery.record.partition as usize;
+    /// A record was read, of this partition of the input. `now_ms` is the clock, ms
+    /// since the epoch.
+    pub fn offer(&mut self, input: Input, partition: usize, delivery: Delivery, now_ms: i64) -> Offered {
         let lane = &mut self.lanes[input as usize][partition];
         if lane.known(delivery.record.offset) {
             return Offered::Known;

@@ -152,7 +152,7 @@ pub(super) fn execution(
         venue: symbol.venue.clone(),
         symbol: symbol.name.clone(),
         exec_type: step.exec_type,
-        decision_id: None,
+        decision_id: order.decision.clone(),
         strategy_id: order.strategy.clone(),
         order: OrderView {
             order_id: format!("O{}", order.number),
@@ -214,7 +214,7 @@ fn trade(
         price: wire(fill.price)?,
         status: if status == OrderStatus::Filled { TradeStatus::Filled } else { TradeStatus::PartiallyFilled },
         timestamp: at,
-        decision_id: None,
+        decision_id: order.decision.clone(),
         fees: Some(money::sum(fill.commission)),
     };
     let id = emit.next_id(TRADES, symbol);

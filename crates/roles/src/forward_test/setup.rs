@@ -50,6 +50,11 @@ impl BrokerSetup {
         wrong
     }
 
+    /// Whether a session trades decisions.
+    pub fn trades_decisions(&self) -> bool {
+        self.sessions.iter().any(|session| session.source == TradeSource::Decisions)
+    }
+
     fn check_sessions(&self, wrong: &mut Vec<String>) {
         let (mut ids, mut accounts) = (BTreeSet::new(), BTreeSet::new());
         for (i, session) in self.sessions.iter().enumerate() {
@@ -71,9 +76,6 @@ impl BrokerSetup {
                 wrong.push(format!(
                     "{key}.account: `{account}` belongs to an earlier session; give each session an account of its own"
                 ));
-            }
-            if session.source == TradeSource::Decisions {
-                wrong.push(format!("{key}.source: trading `decisions` is not in this version; use \"signals\""));
             }
             if !self.sources.iter().any(|source| source.id == session.market_source) {
                 let known: Vec<&str> = self.sources.iter().map(|source| source.id.as_str()).collect();

@@ -51,8 +51,12 @@ pub struct JoinConfig {
     pub batch_max_events: usize,
     /// Waits without end instead: a replay is evidence.
     pub replay: bool,
-    /// Whether the strategy role runs anywhere; without, no price waits.
+    /// Whether the strategy role makes signals anywhere; without, no price waits for
+    /// them.
     pub strategies: bool,
+    /// Whether the inference role makes decisions anywhere; where they are traded, a
+    /// price waits for them.
+    pub decides: bool,
 }
 
 /// How the active process ended.

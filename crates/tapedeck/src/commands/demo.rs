@@ -60,9 +60,14 @@ account = "DEMO"
 currency = "USDT"
 market_source = "demo"
 
-[inference]
-enabled = "yes"
+[[sessions]]
+id = "demo-decisions"
 account = "DEMO-DECISIONS"
+currency = "USDT"
+market_source = "demo"
+source = "decisions"
+
+[inference]
 interval = "1s"
 max_size = "2"
 lot = "0.001"

@@ -112,7 +112,7 @@ mod tests {
         assert!(config("[inference]\nenabled = \"yes\"").decides());
         assert!(config("[inference.models]\ndir = \"models\"").decides());
         let traded = config(SESSION);
-        assert!(traded.decides());
+        assert!(traded.decides() && traded.check().is_empty(), "{:?}", traded.check());
         assert_eq!(traded.inference().account.as_deref(), Some("A"));
         assert_eq!(traded.inference().source.as_deref(), Some("m"));
         assert!(!config(&format!("[inference]\nenabled = \"no\"\n{SESSION}")).decides());

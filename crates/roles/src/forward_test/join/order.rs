@@ -2,7 +2,7 @@
 //! signals follow it, when a number or a root is given up.
 //!
 //! The order of the signals of one market event is that of their strategy's id,
-//! then of their own id: both are the same in every run, while offsets tell of
+//! then of their own id, decisions before all: both are the same in every run, while offsets tell of
 //! the timing of partitions.
 //!
 //! Not here: what is offered to the join, and what it says of itself.
@@ -18,8 +18,8 @@ use super::{
 };
 
 impl Join {
-    /// Begins a closing: `committed` are the strategies' offsets on the market
-    /// partitions, `signal_ends` the ends of the signal partitions, asked for
+    /// Begins a closing: `committed` are the offsets on the market partitions that all
+    /// who make signals and decisions have passed, `signal_ends` the ends of the signal partitions, asked for
     /// after those. Once the signals are read to these ends, what lies below the
     /// offsets is closed. Nothing happens while one is open.
     pub fn begin_closing(&mut self, committed: Vec<u64>, signal_ends: Vec<u64>, asked_ms: i64) {

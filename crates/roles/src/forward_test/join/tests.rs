@@ -33,6 +33,10 @@ fn delivery(topic: &str, partition: u32, offset: u64, id: &str, meta: Meta, even
     Delivery { record, id: EventId::from(id), meta, event }
 }
 
+fn offer(join: &mut Join, input: Input, delivery: Delivery, now_ms: i64) -> Offered {
+    join.offer(input, delivery.record.partition as usize, delivery, now_ms)
+}
+
 fn price(partition: u32, offset: u64, seq: Option<(&str, u64)>) -> Delivery {
     let data = MarketData::new(&format!("S{partition}"), Dec::ZERO, Dec::ZERO, Timestamp::default(), "s");
     let event = Event::MarketData(Box::new(Envelope {
@@ -190,7 +194,7 @@ impl World {
         let from = self.read[input as usize][at];
         let to = lane.len().min(from + count);
         for delivery in &lane[from..to] {
-            self.join.offer(input, delivery.clone(), 0);
+            offer(&mut self.join, input, delivery.clone(), 0);
         }
         self.read[input as usize][at] = to;
         if to == lane.len() {
@@ -307,26 +311,26 @@ proptest! {
 #[test]
 fn an_event_waits_until_the_strategies_are_past_it_and_their_signals_are_read() {
     let mut join = join(None);
-    join.offer(Input::Market, price(0, 5, Some(("a", 1))), 0);
+    offer(&mut join, Input::Market, price(0, 5, Some(("a", 1))), 0);
     join.begin_closing(vec![5, 0, 0], vec![0, 0], 0);
     assert_eq!(join.next_wait(), Wait { closing: true, ..Wait::default() });
     assert!(!join.closing_helps(&[5, 9, 9], 0));
     assert!(join.closing_helps(&[6, 0, 0], 0));
     join.begin_closing(vec![6, 0, 0], vec![1, 0], 0);
     assert_eq!(drain(&mut join), [""; 0]);
-    join.offer(Input::Signals, signal(0, 0, "a1.x", Some(("a", 1))), 0);
+    offer(&mut join, Input::Signals, signal(0, 0, "a1.x", Some(("a", 1))), 0);
     assert_eq!(drain(&mut join), ["a1", "a1.x"]);
 }
 
 #[test]
 fn a_late_signal_is_applied_at_once_and_marked() {
     let mut join = join(Some(1_000));
-    join.offer(Input::Market, price(0, 0, Some(("a", 1))), 10);
+    offer(&mut join, Input::Market, price(0, 0, Some(("a", 1))), 10);
     close_all(&mut join, 10);
     assert_eq!(drain(&mut join), ["a1"]);
-    join.offer(Input::Market, price(0, 1, Some(("a", 2))), 10);
-    join.offer(Input::Signals, signal(0, 0, "a1.x", Some(("a", 1))), 10);
-    join.offer(Input::Signals, signal(1, 0, "a2.x", Some(("a", 2))), 10);
+    offer(&mut join, Input::Market, price(0, 1, Some(("a", 2))), 10);
+    offer(&mut join, Input::Signals, signal(0, 0, "a1.x", Some(("a", 1))), 10);
+    offer(&mut join, Input::Signals, signal(1, 0, "a2.x", Some(("a", 2))), 10);
     assert_eq!(drain(&mut join), ["late:a1.x", "a2", "a2.x"]);
 }
 
@@ -334,7 +338,7 @@ fn a_late_signal_is_applied_at_once_and_marked() {
 fn a_live_price_goes_on_when_it_waited_long_enough_and_a_replayed_one_does_not() {
     for (wait_ms, given) in [(Some(1_000), vec!["a1"]), (None, vec![])] {
         let mut join = join(wait_ms);
-        join.offer(Input::Market, price(0, 0, Some(("a", 1))), 10);
+        offer(&mut join, Input::Market, price(0, 0, Some(("a", 1))), 10);
         assert!(!join.closing_helps(&[0, 0, 0], 1_009));
         assert_eq!(join.closing_helps(&[0, 0, 0], 1_010), wait_ms.is_some());
         join.begin_closing(vec![0, 0, 0], vec![1, 0], 1_010);
@@ -347,8 +351,8 @@ fn a_live_price_goes_on_when_it_waited_long_enough_and_a_replayed_one_does_not()
 #[test]
 fn a_missing_number_is_a_gap_when_it_did_not_come_for_as_long() {
     let mut join = join(Some(1_000));
-    join.offer(Input::Signals, signal(0, 0, "a2.x", Some(("a", 2))), 0);
-    join.offer(Input::Market, price(0, 0, Some(("a", 4))), 10);
+    offer(&mut join, Input::Signals, signal(0, 0, "a2.x", Some(("a", 2))), 0);
+    offer(&mut join, Input::Market, price(0, 0, Some(("a", 4))), 10);
     close_all(&mut join, 10);
     let wait = join.next_wait();
     assert_eq!(wait, Wait { closing: false, number: true, root: true });
@@ -364,11 +368,11 @@ fn a_missing_number_is_a_gap_when_it_did_not_come_for_as_long() {
 #[test]
 fn a_missing_number_is_waited_for_in_a_replay() {
     let mut join = join(None);
-    join.offer(Input::Market, price(0, 0, Some(("a", 2))), 10);
+    offer(&mut join, Input::Market, price(0, 0, Some(("a", 2))), 10);
     join.begin_survey(vec![1, 0, 0], 1_000_000);
     close_all(&mut join, 1_000_000);
     assert_eq!(drain(&mut join), [""; 0]);
-    join.offer(Input::Market, price(1, 0, Some(("a", 1))), 2_000_000);
+    offer(&mut join, Input::Market, price(1, 0, Some(("a", 1))), 2_000_000);
     close_all(&mut join, 2_000_000);
     assert_eq!(drain(&mut join), ["a1", "a2"]);
 }
@@ -376,8 +380,8 @@ fn a_missing_number_is_waited_for_in_a_replay() {
 #[test]
 fn a_signal_whose_market_event_is_not_in_the_log_is_late() {
     let mut join = join(None);
-    join.offer(Input::Market, price(0, 0, Some(("a", 1))), 0);
-    join.offer(Input::Signals, signal(0, 0, "a9.x", Some(("a", 9))), 0);
+    offer(&mut join, Input::Market, price(0, 0, Some(("a", 1))), 0);
+    offer(&mut join, Input::Signals, signal(0, 0, "a9.x", Some(("a", 9))), 0);
     close_all(&mut join, 0);
     assert_eq!(drain(&mut join), ["a1"]);
     join.begin_survey(vec![2, 0, 0], 0);
@@ -390,9 +394,9 @@ fn a_signal_whose_market_event_is_not_in_the_log_is_late() {
 #[test]
 fn what_has_no_market_event_comes_before_the_next_number() {
     let mut join = join(None);
-    join.offer(Input::Market, price(0, 0, Some(("a", 1))), 0);
-    join.offer(Input::Commands, command(0, 0), 0);
-    join.offer(Input::Signals, signal(0, 0, "free.x", None), 0);
+    offer(&mut join, Input::Market, price(0, 0, Some(("a", 1))), 0);
+    offer(&mut join, Input::Commands, command(0, 0), 0);
+    offer(&mut join, Input::Signals, signal(0, 0, "free.x", None), 0);
     assert_eq!(drain(&mut join), ["c", "free.x"]);
     close_all(&mut join, 0);
     assert_eq!(drain(&mut join), ["a1"]);
@@ -403,13 +407,13 @@ fn market_data_without_a_number_is_taken_in_the_order_of_its_partition() {
     let mut join = join(None);
     let mut by_place = signal(0, 0, "u.x", None);
     by_place.meta.root = Some(Place { topic: MARKET_TOPIC.into(), partition: 0, offset: 3 });
-    join.offer(Input::Signals, by_place, 0);
-    join.offer(Input::Market, price(0, 1, Some(("a", 2))), 0);
-    join.offer(Input::Market, price(0, 3, None), 0);
-    join.offer(Input::Market, price(1, 2, None), 0);
+    offer(&mut join, Input::Signals, by_place, 0);
+    offer(&mut join, Input::Market, price(0, 1, Some(("a", 2))), 0);
+    offer(&mut join, Input::Market, price(0, 3, None), 0);
+    offer(&mut join, Input::Market, price(1, 2, None), 0);
     close_all(&mut join, 0);
     assert_eq!(drain(&mut join), ["u1/2"], "a2 lies before u0/3 and waits for a1");
-    join.offer(Input::Market, price(1, 4, Some(("a", 1))), 0);
+    offer(&mut join, Input::Market, price(1, 4, Some(("a", 1))), 0);
     close_all(&mut join, 0);
     assert_eq!(drain(&mut join), ["a1", "a2", "u0/3", "u.x"]);
 }
@@ -419,7 +423,7 @@ fn a_source_ends_once_when_its_last_number_was_taken() {
     let mut join = join(None);
     join.source_done("a", 1);
     assert_eq!(drain(&mut join), [""; 0]);
-    join.offer(Input::Market, price(0, 0, Some(("a", 1))), 0);
+    offer(&mut join, Input::Market, price(0, 0, Some(("a", 1))), 0);
     close_all(&mut join, 0);
     assert_eq!(drain(&mut join), ["a1", "end:a1"]);
     let at: Vec<_> = join.sources().collect();
@@ -435,7 +439,7 @@ fn a_number_behind_a_full_partition_is_reached_and_memory_stays_bounded() {
     let mut join = join(None);
     let mut offset = 0;
     while join.may_read(0, true) {
-        join.offer(Input::Market, price(0, offset, Some(("b", offset + 2))), 0);
+        offer(&mut join, Input::Market, price(0, offset, Some(("b", offset + 2))), 0);
         offset += 1;
         if offset as usize == LANE_RECORDS {
             assert!(!join.may_read(0, true), "full, and nobody asked for a number yet");
@@ -445,7 +449,7 @@ fn a_number_behind_a_full_partition_is_reached_and_memory_stays_bounded() {
     }
     assert_eq!(offset as usize, ALL_RECORDS);
     assert_eq!(said(join.take_next()).as_deref(), Some("stuck:b1"));
-    join.offer(Input::Market, price(1, 0, Some(("b", 1))), 0);
+    offer(&mut join, Input::Market, price(1, 0, Some(("b", 1))), 0);
     close_all(&mut join, 0);
     assert_eq!(drain(&mut join).len(), ALL_RECORDS + 1);
     assert!(join.may_read(0, false));

@@ -35,7 +35,9 @@ pub(super) enum Call {
     Market { delivery: Delivery, seq: Option<u64> },
     /// A signal and the number that its orders count from.
     Signal { delivery: Delivery, seq: Option<u64>, late: bool },
-    /// A signal that no account may trade.
+    /// A decision and the number that its order counts from.
+    Decision { delivery: Delivery, seq: Option<u64>, late: bool },
+    /// A signal or decision that no account may trade.
     Ignored,
     /// A command and the number that it is taken after.
     Command { delivery: Delivery, seq: Option<u64> },
@@ -49,9 +51,10 @@ impl Call {
     /// The delivery in it.
     pub(super) fn delivery(&self) -> Option<&Delivery> {
         match self {
-            Self::Market { delivery, .. } | Self::Signal { delivery, .. } | Self::Command { delivery, .. } => {
-                Some(delivery)
-            }
+            Self::Market { delivery, .. }
+            | Self::Signal { delivery, .. }
+            | Self::Decision { delivery, .. }
+            | Self::Command { delivery, .. } => Some(delivery),
             Self::Ignored | Self::Gap { .. } | Self::End { .. } => None,
         }
     }
@@ -70,6 +73,11 @@ impl Call {
                 super::tests::fault(&body.data.market_data.symbol)?;
                 let cause = Cause { event_id: &delivery.id, seq: *seq };
                 broker.signal(cause, &body.data, delivery.event_time(), *late)
+            }
+            Self::Decision { delivery, seq, late } => {
+                let Event::TradingDecision(decision) = &delivery.event else { return Ok(Vec::new()) };
+                let cause = Cause { event_id: &delivery.id, seq: *seq };
+                broker.decision(cause, decision, delivery.event_time(), *late)
             }
             Self::Ignored => {
                 broker.ignore();

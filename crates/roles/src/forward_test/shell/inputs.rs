@@ -34,14 +34,18 @@ use crate::{
     market::SourceState,
 };
 
-/// The inputs, in the order of [`Input`], and what they carry.
-pub(super) const INPUTS: [(Input, &str, EventKind); 3] = [
-    (Input::Market, MARKET_TOPIC, EventKind::MarketData),
-    (Input::Signals, "strategy-signals", EventKind::Signal),
-    (Input::Commands, "risk-commands", EventKind::RiskCommand),
-];
-/// The group whose offsets on the market data close it.
-const STRATEGY_GROUP: &str = "tapedeck.strategy";
+/// The inputs, in their order.
+pub(super) const INPUTS: [Input; 3] = [Input::Market, Input::Signals, Input::Commands];
+/// What strategies wish.
+pub(super) const SIGNALS: &str = "strategy-signals";
+/// What inference wishes: where it is traded, it is read with the signals.
+pub(super) const DECISIONS: &str = "trading_decisions";
+/// What operators wish.
+pub(super) const COMMANDS: &str = "risk-commands";
+/// Who makes signals.
+pub(super) const STRATEGY_GROUP: &str = "tapedeck.strategy";
+/// Who makes decisions.
+pub(super) const INFERENCE_GROUP: &str = "tapedeck.inference";
 /// What one poll brings at most, and so what one transact holds where much waits:
 /// some 5 ms of work, so that the seat is looked after.
 const POLL_RECORDS: usize = 4_096;
@@ -60,7 +64,28 @@ const IDLE: Duration = Duration::from_millis(20);
 /// is what a price may lose.
 const WAITING: Duration = Duration::from_millis(2);
 
-/// A reader of a topic and its partitions.
+/// What a topic of an input carries.
+pub(super) fn kind_of(topic: &str) -> EventKind {
+    match topic {
+        SIGNALS => EventKind::Signal,
+        DECISIONS => EventKind::TradingDecision,
+        COMMANDS => EventKind::RiskCommand,
+        _ => EventKind::MarketData,
+    }
+}
+
+/// Where the partition of a record stands among those that are read.
+pub(super) fn at(places: &[TopicPartition], record: &LogRecord) -> usize {
+    let at = record.partition as usize;
+    // Nearly always it is a partition of the first topic.
+    if places.get(at).is_some_and(|place| *place.topic == *record.topic) {
+        return at;
+    }
+    at + places.iter().position(|place| *place.topic == *record.topic).unwrap_or_default()
+}
+
+/// A reader of an input: a topic and its partitions, behind which those of a second
+/// one may lie.
 pub(super) struct TopicReader {
     pub(super) reader: Box<dyn Reader>,
     pub(super) places: Vec<TopicPartition>,
@@ -109,6 +134,8 @@ pub(super) struct Inputs {
     pub(super) letters: Letters,
     /// Whose numbers are believed where nothing else of a record can be.
     pub(super) listened: BTreeSet<String>,
+    /// The groups whose offsets on the market data close it.
+    pub(super) makers: Vec<&'static str>,
     /// A record that the broker would not take before this one was opened, and
     /// that ends its partition as if it could not be read.
     pub(super) given_up: Option<GivenUp>,
@@ -161,7 +188,7 @@ impl Inputs {
     }
 
     /// Asks the log what would let the join go on, and says whether anything
-    /// began by it: the strategies' offsets first, then the ends.
+    /// began by it: the offsets of strategies and inference first, then the ends.
     ///
     /// # Errors
     /// Those of the log.
@@ -184,9 +211,7 @@ impl Inputs {
 
     /// All partitions, in the order of [`Inputs::positions`].
     pub(super) fn lanes(&self) -> impl Iterator<Item = (Input, usize)> {
-        INPUTS
-            .into_iter()
-            .flat_map(|(input, _, _)| (0..self.topics[input as usize].places.len()).map(move |at| (input, at)))
+        INPUTS.into_iter().flat_map(|input| (0..self.topics[input as usize].places.len()).map(move |at| (input, at)))
     }
 
     /// A closing, where it helps: by reading all signals up to its end or, where
@@ -306,7 +331,7 @@ impl Inputs {
         now_ms: i64,
         gauges: &Gauges,
     ) -> Result<(), Failure> {
-        let (at, offset) = (record.partition as usize, record.offset);
+        let (at, offset) = (at(&self.topics[input as usize].places, &record), record.offset);
         if self.topics[input as usize].bad[at] {
             return Ok(());
         }
@@ -320,10 +345,10 @@ impl Inputs {
             self.end_partition(input, at, Failure::Poison { index: 0, place, path: None, detail }, gauges);
             return Ok(());
         }
-        let delivery = match self.decoder.read(&*self.log, INPUTS[input as usize].2, record, gauges)? {
+        let delivery = match self.decoder.read(&*self.log, kind_of(&record.topic), record, gauges)? {
             Ok(delivery) => delivery,
             Err((unread, tried)) => {
-                self.unread(input, *unread, &tried, join, gauges);
+                self.unread(input, at, *unread, &tried, join, gauges);
                 return Ok(());
             }
         };
@@ -333,16 +358,15 @@ impl Inputs {
         if !new {
             join.skip(input, at, offset);
         }
-        if !new || join.offer(input, delivery, now_ms) == Offered::Duplicate {
+        if !new || join.offer(input, at, delivery, now_ms) == Offered::Duplicate {
             gauges.duplicates.fetch_add(1, Relaxed);
         }
         Ok(())
     }
 
     /// A record cannot be read: it becomes a dead letter, and nothing waits for it.
-    fn unread(&mut self, input: Input, unread: Unread, tried: &Tried, join: &mut Join, gauges: &Gauges) {
+    fn unread(&mut self, input: Input, at: usize, unread: Unread, tried: &Tried, join: &mut Join, gauges: &Gauges) {
         let record = &unread.record;
-        let at = record.partition as usize;
         if self.aside == Aside::Stop {
             let place = place_of(record).to_string();
             let failure = Failure::Poison { index: 0, place, path: unread.path, detail: unread.detail };
@@ -367,16 +391,25 @@ impl Inputs {
         self.bad.get_or_insert(failure);
     }
 
+    /// How far all that make signals and decisions are on the market partitions.
     fn committed(&self) -> Result<Vec<u64>, Failure> {
-        let mut committed = vec![0; self.topics[Input::Market as usize].places.len()];
-        for offset in self.log.committed(STRATEGY_GROUP)? {
-            if &*offset.partition.topic == MARKET_TOPIC
-                && let Some(next) = committed.get_mut(offset.partition.partition as usize)
-            {
-                *next = offset.next;
+        let none = || vec![0; self.topics[Input::Market as usize].places.len()];
+        let mut all: Option<Vec<u64>> = None;
+        for group in &self.makers {
+            let mut committed = none();
+            for offset in self.log.committed(group)? {
+                if &*offset.partition.topic == MARKET_TOPIC
+                    && let Some(next) = committed.get_mut(offset.partition.partition as usize)
+                {
+                    *next = offset.next;
+                }
             }
+            all = Some(match all {
+                None => committed,
+                Some(before) => before.into_iter().zip(committed).map(|(a, b)| a.min(b)).collect(),
+            });
         }
-        Ok(committed)
+        Ok(all.unwrap_or_else(none))
     }
 
     fn ends(&self, input: Input) -> Result<Vec<u64>, Failure> {

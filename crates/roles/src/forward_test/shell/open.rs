@@ -24,7 +24,7 @@ use super::{
     GivenUp, JoinConfig, ROLE,
     decoder::Decoder,
     guarded::Guarded,
-    inputs::{INPUTS, Inputs, TopicReader},
+    inputs::{COMMANDS, DECISIONS, INFERENCE_GROUP, INPUTS, Inputs, SIGNALS, STRATEGY_GROUP, TopicReader, kind_of},
     letters::Letters,
     step::{Active, Batch, Current, Listens},
 };
@@ -33,7 +33,7 @@ use crate::{
     forward_test::{
         BrokerSetup,
         config::SessionConfig,
-        join::{Join, JoinSetup, SourceAt},
+        join::{Join, JoinSetup, MARKET_TOPIC, SourceAt},
     },
     market,
 };
@@ -87,19 +87,25 @@ impl Active {
         let broker =
             Guarded::new(setup.clone(), kept).map_err(|detail| Failure::Fatal(format!("{topic}: {detail}")))?;
         let at: Option<At> = saved.get(AT).map(|value| read(&topic, AT, value)).transpose()?;
-        let mut topics = open_topics(log)?;
+        let mut topics = open_topics(log, setup.trades_decisions())?;
         let partitions = [0, 1, 2].map(|input: usize| topics[input].places.len() as u32);
         let wait_ms = (!config.replay).then_some(i64::try_from(config.join_wait_ms).unwrap_or(i64::MAX));
-        let mut join = Join::new(&JoinSetup { partitions, strategies: config.strategies, wait_ms });
+        let makers = makers(setup, config);
+        let mut join = Join::new(&JoinSetup { partitions, strategies: !makers.is_empty(), wait_ms });
         let sources = continue_sources(&topic, &saved, &mut join)?;
         let fallback = if at.is_some() { BTreeMap::new() } else { committed(log)? };
+        let goes_on = at.is_some();
         let at = at.unwrap_or_default();
         let opener = Opener { log, role: ROLE, begin_anew: begin_anew(), gauges: &context.gauges };
-        for (input, _, kind) in INPUTS {
+        for input in INPUTS {
             let reader = &mut topics[input as usize];
             for (index, place) in reader.places.iter().enumerate() {
-                let name = place.to_string();
-                let next = at.next.get(&name).or_else(|| fallback.get(&name)).copied();
+                let (name, kind) = (place.to_string(), kind_of(&place.topic));
+                let mut next = at.next.get(&name).or_else(|| fallback.get(&name)).copied();
+                if goes_on && next.is_none() && kind == EventKind::TradingDecision {
+                    // They were not traded before: those that are there are not made up for.
+                    next = Some(log.bounds(place)?.1);
+                }
                 let next = opener.begin(place, next)?;
                 let ahead = at.ahead.get(&name).map_or(&[][..], Vec::as_slice);
                 join.start_at(input, index, next, ahead);
@@ -123,6 +129,7 @@ impl Active {
             decoder: Decoder::default(),
             letters: Letters::new(log),
             listened: listens.sessions.values().cloned().collect(),
+            makers,
             given_up,
             bad: None,
             exhausted: false,
@@ -158,23 +165,34 @@ fn listens(setup: &BrokerSetup) -> Listens {
     Listens { sessions: of(|session| &session.id), accounts: of(|session| &session.account) }
 }
 
-fn open_topics(log: &dyn Log) -> Result<[TopicReader; 3], Failure> {
+/// The groups whose offsets on the market data close it: all that make what is traded.
+fn makers(setup: &BrokerSetup, config: &JoinConfig) -> Vec<&'static str> {
+    let strategies = config.strategies.then_some(STRATEGY_GROUP);
+    strategies.into_iter().chain((config.decides && setup.trades_decisions()).then_some(INFERENCE_GROUP)).collect()
+}
+
+fn open_topics(log: &dyn Log, decisions: bool) -> Result<[TopicReader; 3], Failure> {
     let there = log.topics()?;
-    let open = |topic: &str| {
-        let info = there.iter().find(|info| &*info.config.name == topic).ok_or_else(|| {
-            Failure::Fatal(format!("topic `{topic}` is not in the log: make the topics of the catalogue first"))
-        })?;
-        let name = &info.config.name;
+    let open = |topics: &[&str]| {
+        let mut places = Vec::new();
+        for topic in topics {
+            let info = there.iter().find(|info| &*info.config.name == *topic).ok_or_else(|| {
+                Failure::Fatal(format!("topic `{topic}` is not in the log: make the topics of the catalogue first"))
+            })?;
+            let name = &info.config.name;
+            places.extend(info.partitions.iter().map(|part| TopicPartition::new(Arc::clone(name), part.partition)));
+        }
         Ok::<_, Failure>(TopicReader {
             reader: log.reader()?,
-            places: info.partitions.iter().map(|part| TopicPartition::new(Arc::clone(name), part.partition)).collect(),
-            assigned: vec![false; info.partitions.len()],
+            assigned: vec![false; places.len()],
             next: Vec::new(),
-            bad: vec![false; info.partitions.len()],
+            bad: vec![false; places.len()],
             windows: Vec::new(),
+            places,
         })
     };
-    Ok([open(INPUTS[0].1)?, open(INPUTS[1].1)?, open(INPUTS[2].1)?])
+    let traded: &[&str] = if decisions { &[SIGNALS, DECISIONS] } else { &[SIGNALS] };
+    Ok([open(&[MARKET_TOPIC])?, open(traded)?, open(&[COMMANDS])?])
 }
 
 fn open_sources(log: &dyn Log) -> Result<Box<dyn Reader>, Failure> {

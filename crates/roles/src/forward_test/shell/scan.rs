@@ -7,6 +7,7 @@ use tapedeck_contracts::headers::{self, Place, Seq};
 use tapedeck_flow::Failure;
 use tapedeck_log::{Log, LogRecord, PollLimits, Reader, TopicPartition};
 
+use super::inputs::at;
 use crate::forward_test::join::{Join, MARKET_TOPIC, Roots, Unread};
 
 /// One poll of it, well below a second of work, so that the seat is looked after.
@@ -61,7 +62,7 @@ impl Scan {
             return Ok(Some(self.finish()));
         }
         for record in self.reader.poll(LIMITS)? {
-            let at = record.partition as usize;
+            let at = at(&self.places, &record);
             if record.offset >= self.ends[at] {
                 continue;
             }

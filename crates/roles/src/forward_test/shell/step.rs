@@ -22,14 +22,14 @@ use tapedeck_log::Record;
 use super::{
     Broken, GivenUp, ROLE,
     guarded::{Call, Guarded, Refused, Untaken},
-    inputs::{INPUTS, Inputs},
+    inputs::Inputs,
     open::{SOURCE, SourceNote},
 };
 use crate::{
     Context,
     forward_test::{
         Output,
-        join::{Input, Join, Next, Wait},
+        join::{Join, Next, Wait},
     },
 };
 
@@ -80,7 +80,7 @@ pub(super) enum Current {
     /// Nothing yet.
     Nothing,
     /// A record.
-    Record(Input, u32, u64),
+    Record(Place),
     /// A number of a source that never came, or its last.
     Number(Arc<str>, u64),
 }
@@ -163,9 +163,7 @@ impl Active {
     pub(super) fn at(&self) -> String {
         match &self.current {
             Current::Nothing => ROLE.into(),
-            Current::Record(input, partition, offset) => {
-                format!("{}/{partition}/{offset}", INPUTS[*input as usize].1)
-            }
+            Current::Record(place) => place.to_string(),
             Current::Number(source, n) => format!("number {n} of source `{source}`"),
         }
     }
@@ -189,7 +187,7 @@ impl Active {
         self.batch.applied += 1;
         match next {
             Next::Market(delivery) => {
-                self.current = Current::of(Input::Market, &delivery);
+                self.current = Current::Record(delivery.place());
                 let seq = delivery.meta.seq.as_ref().map(|seq| seq.n);
                 self.batch.market += 1;
                 self.batch.last_seq = seq.or(self.batch.last_seq);
@@ -239,9 +237,12 @@ impl Active {
     }
 
     fn apply_signal(&mut self, delivery: Delivery, late: bool) -> Result<(), Broken> {
-        self.current = Current::of(Input::Signals, &delivery);
-        let Event::Signal(body) = &delivery.event else { return Ok(()) };
-        let source = self.listens.sessions.get(&body.data.session_id);
+        self.current = Current::Record(delivery.place());
+        let source = match &delivery.event {
+            Event::Signal(body) => self.listens.sessions.get(&body.data.session_id),
+            Event::TradingDecision(decision) => decision.account.as_ref().and_then(|it| self.listens.accounts.get(it)),
+            _ => return Ok(()),
+        };
         let from = delivery.meta.root_seq.as_ref().map(|seq| &seq.source);
         if source.zip(from).is_some_and(|(source, from)| source != from) {
             return self.tell(Call::Ignored, About::Delivery);
@@ -251,11 +252,15 @@ impl Active {
         let seq = root.or_else(|| Some(before.as_ref()?.1 - 1));
         self.batch.late += usize::from(late);
         let about = About::taken_before(before.filter(|_| delivery.meta.root.is_none()));
-        self.tell(Call::Signal { delivery, seq, late }, about)
+        let call = match &delivery.event {
+            Event::Signal(_) => Call::Signal { delivery, seq, late },
+            _ => Call::Decision { delivery, seq, late },
+        };
+        self.tell(call, about)
     }
 
     fn apply_command(&mut self, delivery: Delivery) -> Result<(), Broken> {
-        self.current = Current::of(Input::Commands, &delivery);
+        self.current = Current::Record(delivery.place());
         let Event::RiskCommand(command) = &delivery.event else { return Ok(()) };
         let source = self.listens.accounts.get(&command.account);
         let before = source.map(|source| (source.clone(), self.join.next_number(source)));
@@ -292,12 +297,6 @@ impl Active {
         let about = About::Number { place: Some(delivery.place()), source: Arc::clone(&source), n };
         let after = (delivery.id.clone(), delivery.event_time());
         self.tell_of_gap(source, n, n, after, about)
-    }
-}
-
-impl Current {
-    fn of(input: Input, delivery: &Delivery) -> Self {
-        Self::Record(input, delivery.record.partition, delivery.record.offset)
     }
 }
 

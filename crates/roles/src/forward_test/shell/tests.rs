@@ -99,7 +99,7 @@ fn setup() -> BrokerSetup {
 }
 
 fn config() -> JoinConfig {
-    JoinConfig { join_wait_ms: 1_000, batch_max_events: 40, replay: true, strategies: true }
+    JoinConfig { join_wait_ms: 1_000, batch_max_events: 40, replay: true, strategies: true, decides: false }
 }
 
 fn price(n: u64) -> Outbound {

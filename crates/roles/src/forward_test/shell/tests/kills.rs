@@ -132,7 +132,8 @@ fn killing(seed: u64) -> (Boundaries, Arc<Mutex<BTreeMap<&'static str, u32>>>) {
 
 fn run_over(log: &Arc<EmbeddedLog>, boundaries: Boundaries) {
     // Steps of a few records, so that there are many; no wait may run out.
-    let config = JoinConfig { join_wait_ms: 3_600_000, batch_max_events: 20, replay: false, strategies: true };
+    let config =
+        JoinConfig { join_wait_ms: 3_600_000, batch_max_events: 20, replay: false, strategies: true, decides: false };
     let role = Running::start_with(log.clone(), "one", config, boundaries);
     role.until(|context| {
         let phase = context.gauges.phase();
