@@ -27,6 +27,7 @@ use crate::{
     },
     config::{ApiConfig, WsConfig},
     cursor::Cursors,
+    forensics::Explains,
     metrics::Metrics,
     params::nearest,
     problem::Problem,
@@ -71,6 +72,8 @@ pub struct Deps {
     pub decides: Option<Arc<dyn Decides>>,
     /// How the emitters of this process stand, by name.
     pub emitters: Vec<(String, Arc<EmitterStats>)>,
+    /// Who explains decisions; none where this process has nobody.
+    pub explains: Option<Arc<dyn Explains>>,
     /// What all roles together may hold in memory of what they read.
     pub memory_cap_bytes: u64,
     /// When to stop.
@@ -120,6 +123,7 @@ pub(crate) struct App {
     pub(crate) api: ApiConfig,
     pub(crate) ws: WsConfig,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) explains: Option<Arc<dyn Explains>>,
     pub(crate) metrics: Metrics,
     pub(crate) rate: Mutex<RateLimit>,
     pub(crate) requests: Semaphore,
@@ -151,6 +155,7 @@ impl App {
             roles: deps.roles,
             decides: deps.decides,
             emitters: deps.emitters,
+            explains: deps.explains,
             producer: deps.producer.map(|producer| Arc::new(Mutex::new(producer))),
             emit_calls: Arc::new(Semaphore::new(EMIT_CALLS)),
             metrics: Metrics::new(deps.memory_cap_bytes),

@@ -10,6 +10,7 @@ mod config;
 mod cursor;
 mod ess;
 mod events;
+mod forensics;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod layers;
@@ -27,6 +28,7 @@ mod ws;
 
 pub use app::{Deps, InstrumentInfo};
 pub use config::{ApiConfig, WsConfig};
+pub use forensics::{Explains, ExplainsError};
 pub use openapi::document as openapi_document;
 pub use routes::decisions::{Decided, Decides, Question};
 pub use server::{ApiError, Server, serve};

@@ -8,7 +8,7 @@ use axum::{
 };
 use utoipa::OpenApi;
 
-use crate::{admin, ess, events, problem, routes, ws};
+use crate::{admin, ess, events, forensics, problem, routes, ws};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +31,10 @@ use crate::{admin, ess, events, problem, routes, ws};
         ess::arm,
         events::post,
         routes::decisions::decide,
+        forensics::list::explanations,
+        forensics::importance::importance,
+        forensics::what_if::what_if,
+        forensics::one::explanation,
         admin::topics::topics,
         admin::groups::groups,
         admin::reset::reset,
@@ -46,6 +50,8 @@ use crate::{admin, ess, events, problem, routes, ws};
         admin::dlq::jobs::dlq_jobs,
         admin::dlq::jobs::dlq_job,
         admin::dlq::jobs::dlq_job_cancel,
+        admin::chains::chains,
+        admin::chains::chain,
         admin::roles::roles,
         admin::emitter::emitter,
         routes::health::live,

@@ -23,7 +23,7 @@ use crate::{
     admin,
     app::{App, BLOCKING_THREADS, Deps},
     config::{ApiConfig, WsConfig},
-    ess, events, layers, openapi,
+    ess, events, forensics, layers, openapi,
     problem::Problem,
     routes, ws,
     ws::hub::{Hub, Tail},
@@ -219,6 +219,10 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/risk/ess/arm", post(ess::arm))
         .route("/api/v1/events/{topic}", post(events::post))
         .route("/api/v1/decisions", post(routes::decisions::decide))
+        .route("/api/v1/forensics", get(forensics::list::explanations))
+        .route("/api/v1/forensics/importance", get(forensics::importance::importance))
+        .route("/api/v1/forensics/what-if", post(forensics::what_if::what_if))
+        .route("/api/v1/forensics/{decision_id}", get(forensics::one::explanation))
         .route("/api/admin/topics", get(admin::topics::topics))
         .route("/api/admin/groups", get(admin::groups::groups))
         .route("/api/admin/groups/{group}/reset", post(admin::reset::reset))
@@ -233,6 +237,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/admin/dlq/purge", post(admin::dlq::jobs::dlq_purge))
         .route("/api/admin/dlq/jobs", get(admin::dlq::jobs::dlq_jobs))
         .route("/api/admin/dlq/jobs/{id}", get(admin::dlq::jobs::dlq_job).delete(admin::dlq::jobs::dlq_job_cancel))
+        .route("/api/admin/chains", get(admin::chains::chains))
+        .route("/api/admin/chains/{chain}", get(admin::chains::chain))
         .route("/api/admin/roles", get(admin::roles::roles))
         .route("/api/admin/emitter", get(admin::emitter::emitter))
         .route("/ws/alerts", get(ws::socket::alerts))

@@ -8,12 +8,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::chaos::FaultKind;
 
+mod audit;
 mod dlq;
 mod migrate;
 mod model;
 mod schema;
 mod topics;
 
+pub(crate) use audit::{AuditCommand, ExplainArgs, ExportArgs, VerifyArgs};
 pub(crate) use dlq::{DlqCommand, DlqFilter, DlqWhat};
 pub(crate) use migrate::MigrateArgs;
 pub(crate) use model::{ModelCommand, RowFormat, RowsArgs};
@@ -91,6 +93,14 @@ pub(crate) enum Command {
     /// Carry the embedded log and store over to a cluster, and compare
     #[command(after_help = migrate::HELP)]
     Migrate(MigrateArgs),
+    /// Why a decision was made, feature by feature
+    #[command(
+        after_help = "Examples:\n  tapedeck explain 550e8400-e29b-41d4-a716-446655440000\n  tapedeck explain 550e8400-e29b-41d4-a716-446655440000 --all --json"
+    )]
+    Explain(ExplainArgs),
+    /// The chains of explained decisions: whether anybody bent them
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// A model's file: what it holds, what it says of rows, and why
     #[command(subcommand)]
     Model(ModelCommand),

@@ -201,6 +201,7 @@ impl Deck {
             producer,
             memory_cap_bytes: config.delivery.memory_cap_bytes as u64,
             emitters: self.emitters.stats(),
+            explains: None,
             cursor_key: match config.cursor_secret() {
                 Some(secret) => Sha256::digest(secret).into(),
                 None => self.folder.cursor_key()?,

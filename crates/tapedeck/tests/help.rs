@@ -8,7 +8,7 @@ mod common;
 
 #[test]
 fn the_help_of_every_command_is_the_one_that_was_reviewed() {
-    let commands: [&[&str]; 34] = [
+    let commands: [&[&str]; 38] = [
         &[],
         &["up"],
         &["demo"],
@@ -37,6 +37,10 @@ fn the_help_of_every_command_is_the_one_that_was_reviewed() {
         &["schema", "register"],
         &["produce"],
         &["consume"],
+        &["explain"],
+        &["audit"],
+        &["audit", "verify"],
+        &["audit", "export"],
         &["model"],
         &["model", "inspect"],
         &["model", "predict"],

@@ -84,7 +84,7 @@ pub(crate) struct GroupItem {
     /// Empty when nobody is there.
     members: Vec<MemberItem>,
     /// Over all partitions.
-    lag_records: u64,
+    pub(crate) lag_records: u64,
     /// The worst partition's.
     lag_seconds: f64,
     /// Tries after a transient failure; null where the group's role does not run

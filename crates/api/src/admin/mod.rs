@@ -3,6 +3,7 @@
 //!
 //! Not here: what is asked about trading.
 
+pub(crate) mod chains;
 pub(crate) mod commit;
 pub(crate) mod dlq;
 pub(crate) mod emitter;

@@ -82,6 +82,7 @@ pub(crate) fn deps(folder: &Path, log: Arc<EmbeddedLog>) -> Deps {
         producer: None,
         decides: None,
         emitters: Vec::new(),
+        explains: None,
         memory_cap_bytes: 512 << 20,
         stop: Stop::new(),
         boundaries: Default::default(),

@@ -17,11 +17,13 @@ use crate::{
     exit, show,
 };
 
+mod audit;
 mod bench;
 mod chaos;
 mod consume;
 mod demo;
 mod dlq;
+mod explain;
 mod groups;
 mod migrate;
 mod model;
@@ -57,6 +59,8 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
         Command::Produce(args) => produce::run(&config, &args, json),
         Command::Consume(args) => consume::run(&config, &args, json),
         Command::Migrate(args) => migrate::run(config, cli.data, &args, variables, json),
+        Command::Explain(args) => explain::run(&config, &args, json),
+        Command::Audit(command) => audit::run(&config, &command, json),
         Command::Model(command) => model::run(&command, json),
         Command::Bench(args) => bench::run(&config, &args, json),
         Command::Chaos(args) => chaos::run(config, cli.data, &args, variables, json),

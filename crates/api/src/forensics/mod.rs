@@ -1,0 +1,104 @@
+//! Why decisions were made: one explanation, the list of them, what mattered over
+//! time, and what would have been.
+//!
+//! Not here: what a record's bytes say, which who writes them tells through
+//! [`Explains`].
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tapedeck_store::{Explained, Store, StoreError};
+
+use crate::{app::App, problem::Problem};
+
+pub(crate) mod importance;
+pub(crate) mod list;
+pub(crate) mod one;
+pub(crate) mod what_if;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum ExplainsError {
+    /// The store does not give what is kept.
+    Store(StoreError),
+    /// A part of the question is wrong.
+    Wrong {
+        /// Where, as a JSON path of the question.
+        path: String,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// A model that decided cannot be had now; the text says what to do.
+    Unavailable(String),
+    /// What is kept cannot be read.
+    Broken(String),
+}
+
+impl From<StoreError> for ExplainsError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Says what records mean: implemented by who writes them. Blocking.
+pub trait Explains: Send + Sync {
+    /// The whole answer about a decision, with the `top` features of the largest |SHAP
+    /// value|; none where it was not explained.
+    ///
+    /// # Errors
+    /// What is kept cannot be read.
+    fn explanation(&self, store: &dyn Store, decision_id: &str, top: usize) -> Result<Option<Value>, ExplainsError>;
+
+    /// Decisions as items of a list, in their order.
+    ///
+    /// # Errors
+    /// What is kept cannot be read.
+    fn items(&self, store: &dyn Store, rows: &[Explained]) -> Result<Vec<Value>, ExplainsError>;
+
+    /// The names of a feature set's features, in their order.
+    ///
+    /// # Errors
+    /// The set is not kept, or its bytes are no feature set.
+    fn features(&self, store: &dyn Store, feature_set: [u8; 16]) -> Result<Vec<String>, ExplainsError>;
+
+    /// What the models that decided would have said of other values, where null is a
+    /// missing value; none where the decision was not explained.
+    ///
+    /// # Errors
+    /// A feature is unknown, a value is not for the model, a model is not there.
+    fn what_if(
+        &self,
+        store: &dyn Store,
+        decision_id: &str,
+        features: &BTreeMap<String, Option<f64>>,
+    ) -> Result<Option<Value>, ExplainsError>;
+}
+
+impl App {
+    /// Asks who explains, on a thread that may block.
+    pub(crate) async fn explain<T, F>(&self, call: F) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: FnOnce(&dyn Explains, &dyn Store) -> Result<T, ExplainsError> + Send + 'static,
+    {
+        let explains = self.explains.clone();
+        let explains = explains.ok_or_else(|| {
+            Problem::unavailable("this process explains nothing, for it has no models: see [inference.models]", 1)
+        })?;
+        // Only the store's own failures count against it.
+        let answer = self.store(move |store| match call(&*explains, store) {
+            Err(ExplainsError::Store(error)) => Err(error),
+            answer => Ok(answer),
+        });
+        answer.await?.map_err(|error| match error {
+            ExplainsError::Store(error) => error.into(),
+            ExplainsError::Wrong { path, detail } => {
+                Problem::field(axum::http::StatusCode::UNPROCESSABLE_ENTITY, path, detail)
+            }
+            ExplainsError::Unavailable(detail) => Problem::unavailable(detail, 1),
+            ExplainsError::Broken(detail) => {
+                Problem::internal(&format!("{detail}; `tapedeck audit verify` tells whether records were changed"))
+            }
+        })
+    }
+}

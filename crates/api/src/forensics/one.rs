@@ -1,0 +1,80 @@
+//! `GET /api/v1/forensics/{decision_id}`: why this trade was made, or not made.
+//!
+//! Not here: lists.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use tapedeck_contracts::ids::MAX_ID_BYTES;
+use utoipa::ToSchema;
+
+use crate::{
+    admin::groups,
+    app::App,
+    params::Params,
+    problem::{Problem, ProblemBody},
+    routes::json,
+};
+
+/// The group whose lag says that an explanation may still come.
+const GROUP: &str = "tapedeck.forensics";
+/// Features named one by one where nobody says: what a person takes in.
+const TOP: u64 = 20;
+/// A model may have so many; `top` of them is everything.
+const MOST: u64 = 100_000;
+
+/// A decision that waits to be explained.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Pending {
+    decision_id: String,
+    /// `pending`.
+    status: &'static str,
+}
+
+/// Why a decision was made: exact SHAP values of the weighted ensemble in log-odds,
+/// the regime, the specialists, the risk checks, what was executed, and its place in
+/// the chain of hashes.
+#[utoipa::path(get, path = "/api/v1/forensics/{decision_id}", tag = "forensics",
+    params(
+        ("decision_id" = String, Path, description = "The decision's id"),
+        ("top" = Option<u64>, Query, description = "How many features are named, the largest |SHAP value| first (20); the others are summed")),
+    responses(
+        (status = 200, description = "The explanation", body = super::list::Explanation),
+        (status = 202, description = "Not explained yet; `Retry-After` says when to ask again", body = Pending),
+        (status = 404, description = "There is no such decision, or it was not explained", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn explanation(
+    State(app): State<Arc<App>>,
+    Path(decision_id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Params::of(&uri)?;
+    let top = query.number("top", 0, MOST)?.unwrap_or(TOP) as usize;
+    query.finish()?;
+    if decision_id.len() > MAX_ID_BYTES {
+        return Err(Problem::bad("decision_id", format!("longer than {MAX_ID_BYTES} bytes")));
+    }
+    let id = decision_id.clone();
+    match app.explain(move |explains, store| explains.explanation(store, &id, top)).await? {
+        Some(answer) => Ok(json(&answer)),
+        None => missing(&app, decision_id).await,
+    }
+}
+
+/// It may still come while the group has something to read.
+async fn missing(app: &Arc<App>, decision_id: String) -> Result<Response, Problem> {
+    let groups = groups::recent(app).await?;
+    let lag_records: u64 = groups.iter().filter(|group| group.group == GROUP).map(|group| group.lag_records).sum();
+    if lag_records == 0 {
+        return Err(Problem::not_found(format!("there is no explanation of a decision `{decision_id}`")));
+    }
+    let mut response = (StatusCode::ACCEPTED, json(&Pending { decision_id, status: "pending" })).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    Ok(response)
+}
