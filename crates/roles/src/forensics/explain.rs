@@ -327,3 +327,6 @@ fn drop_oldest<T>(list: &mut Vec<(T, u64)>) {
     let oldest = (0..list.len()).min_by_key(|at| list[*at].1);
     oldest.into_iter().for_each(|at| _ = list.swap_remove(at));
 }
+
+#[cfg(test)]
+mod tests;

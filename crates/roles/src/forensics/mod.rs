@@ -21,7 +21,10 @@ pub mod what_if;
 
 pub use anchoring::AUDIT;
 pub use answer::{Answer, AnswerError, TOP};
-pub use chain::{Anchor, AnchorRule, Anchors, Fault, FaultKind, Hash, Head, Stored, Verified, Verifier, verify};
+pub use chain::{
+    Anchor, AnchorRule, Anchors, CheckError, Fault, FaultKind, Hash, Head, Stored, Verified, Verifier, start_of,
+    verify, verify_pages, verify_store,
+};
 pub use explained::{ExplainError, Explanation, Mixture, Model, Part};
 pub use feature_set::{FeatureSet, FeatureSetError, FeatureSetId};
 pub use reasons::{Reason, Share, reasons};

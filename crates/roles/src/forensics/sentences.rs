@@ -93,13 +93,13 @@ fn strategy(reason: &Reason<'_>) -> Option<String> {
         return Some("No specialist says anything either way: every weighted margin is 0.".to_owned());
     }
     let towards = if *contribution > 0.0 { "BUY" } else { "SELL" };
-    let beside = match *lead {
-        0.0 => "another adds as much".to_owned(),
-        lead if lead >= contribution.abs() => "no other adds anything".to_owned(),
-        lead => format!("{} more than the next, signs aside", size(lead)),
+    let (verb, beside) = match *lead {
+        0.0 => ("does not dominate alone", "another adds as much, signs aside".to_owned()),
+        lead if lead >= contribution.abs() => ("dominates", "no other adds anything".to_owned()),
+        lead => ("dominates", format!("{} more than the next, signs aside", size(lead))),
     };
     let mut text = format!(
-        "{specialist} dominates: its margin of {} at a weight of {} adds {} towards {towards}, {beside}",
+        "{specialist} {verb}: its margin of {} at a weight of {} adds {} towards {towards}, {beside}",
         signed(f64::from(*margin)),
         share(*weight),
         size(contribution.abs()),
@@ -131,11 +131,11 @@ fn features(record: &Record, reasons: &[Reason<'_>]) -> String {
         let action = word(record.action);
         text += &match shares(true).as_slice() {
             [] => format!(" No feature pushed towards {action}"),
-            pushed => format!(" Towards {action} pushed most {}", list(pushed)),
+            pushed => format!(" Strongest towards {action}: {}", list(pushed)),
         };
         text += &match shares(false).as_slice() {
             [] => "; none held it back.".to_owned(),
-            held => format!("; {} held it back most.", list(held)),
+            held => format!("; strongest against it: {}.", list(held)),
         };
     }
     if let Some(before) = &record.previous {
@@ -150,7 +150,7 @@ fn features(record: &Record, reasons: &[Reason<'_>]) -> String {
     });
     match moved.collect::<Vec<_>>().as_slice() {
         [] => text,
-        moved => format!("{text} Since then moved most {}.", list(moved)),
+        moved => format!("{text} The contributions that moved most since then: {}.", list(moved)),
     }
 }
 
@@ -190,6 +190,7 @@ fn percent(probability: f64) -> String {
 fn points(lead: f64) -> String {
     match format!("{:.1}", lead * 100.0).as_str() {
         "0.0" => "less than 0.1 points".to_owned(),
+        "100.0" if lead < 1.0 => "more than 99.9 points".to_owned(),
         rounded => format!("{rounded} points"),
     }
 }
@@ -234,3 +235,6 @@ fn number(value: f64) -> String {
         None => text,
     }
 }
+
+#[cfg(test)]
+mod tests;

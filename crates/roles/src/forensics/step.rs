@@ -121,7 +121,7 @@ impl ForensicsStep {
         let heads = self.store.chain_heads().map_err(positions::failure)?;
         for chain in chains {
             let kept = heads.iter().find(|head| head.chain == *chain);
-            let head = kept.map_or_else(|| Head::start(*chain), head_of);
+            let head = kept.map_or_else(|| Head::start(*chain), Head::from);
             let symbols = Symbols::load(&*self.store, *chain).map_err(positions::failure)?;
             self.anchoring.open(head, kept.and_then(|head| head.anchored));
             self.chains.insert(*chain, Chain { head, symbols });
@@ -343,10 +343,6 @@ impl Attempt {
             *sum += f64::from(feature.contribution.abs());
         }
     }
-}
-
-fn head_of(head: &ChainHead) -> Head {
-    Head { chain: head.chain, records: head.records, hash: Hash(head.hash) }
 }
 
 fn place(topic: &str, placed: &Placed) -> String {

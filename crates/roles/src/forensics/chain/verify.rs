@@ -11,7 +11,7 @@ use tapedeck_contracts::{
 };
 
 use super::{Anchor, Hash, Head};
-use crate::forensics::{Record, RecordError};
+use crate::forensics::{FeatureSetId, Record, RecordError};
 
 /// A record as it is stored, with what the store keeps beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +104,14 @@ pub enum FaultKind {
         /// first bad record lies between this one and the one named.
         from: u64,
     },
+    /// The store's own head names another end: records were cut off, or the head was
+    /// changed.
+    Head {
+        /// So many records the head counts.
+        records: u64,
+    },
+    /// The names of its numbers are gone, or are not those that it was written with.
+    Names(FeatureSetId),
     /// The chain ends before an anchored record: its end was cut off.
     Cut {
         /// So many records were anchored.
@@ -130,6 +138,10 @@ impl fmt::Display for FaultKind {
                     "its hash is not the anchored one: a record from {from} to here was rewritten, with hashes that fit"
                 )
             }
+            Self::Head { records } => {
+                write!(f, "is not what the store's own head of the chain names as the last of {records} records")
+            }
+            Self::Names(id) => write!(f, "its names, feature set {id}, are gone or were changed"),
             Self::Cut { anchored } => write!(f, "is missing, the chain ends here; {anchored} records were anchored"),
         }
     }
