@@ -2,7 +2,9 @@
 //! of its queries over what was applied. SQLite's, or PostgreSQL's where its URL is
 //! given in the place of a folder (in a schema of its own, which stays).
 //!
-//! `cargo bench -p tapedeck-store -- [reports, default 1000000] [folder | postgres://…]`
+//! Then the same of explained decisions, and what each of their indexes costs.
+//!
+//! `cargo bench -p tapedeck-store -- [reports, default 1000000] [folder | postgres://…] [explanations, default 200000]`
 //!
 //! Not here: HTTP, the log, decoding.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
@@ -12,12 +14,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tapedeck_contracts::{
     Dec, EventId, Timestamp,
-    events::{OrderStatus, PositionView},
+    events::{Action, OrderStatus, PositionView, decision::Outcome},
 };
 use tapedeck_store::{
-    Batch, FillsQuery, OrdersQuery, PnlQuery, PostgresConfig, PostgresStore, SqliteConfig, SqliteStore, Store,
+    Batch, Explained, ExplainedQuery, FillsQuery, OrdersQuery, PnlQuery, PostgresConfig, PostgresStore, SqliteConfig,
+    SqliteStore, Store,
+    conformance::explained::{batch_of, explained},
     conformance::samples::{self, START, metrics, rows},
 };
 
@@ -33,12 +38,14 @@ const CALLS: u64 = 1_000;
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     let reports = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
-    let place = arguments.next();
+    let place = arguments.next().filter(|place| !place.is_empty());
+    let explanations = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(200_000);
     if let Some(url) = place.as_deref().filter(|place| place.starts_with("postgres")) {
         // Not the URL, which may hold a password.
         println!("cargo bench -p tapedeck-store -- {reports} postgres://…");
         let store = PostgresStore::open(&in_new_schema(url)).expect("a store");
-        return all(&*store, reports, None);
+        all(&*store, reports, None);
+        return of_explanations(&*store, explanations, None);
     }
     let own;
     let folder = match place {
@@ -51,6 +58,8 @@ fn main() {
     println!("cargo bench -p tapedeck-store -- {reports}");
     let store = SqliteStore::open(&folder, SqliteConfig::default()).expect("a store");
     all(&*store, reports, Some(&folder));
+    of_explanations(&*store, explanations, Some(&folder));
+    cost_of_indexes();
 }
 
 /// A config of the URL, whose password goes where passwords belong.
@@ -67,6 +76,9 @@ fn in_new_schema(url: &str) -> PostgresConfig {
 }
 
 fn all(store: &dyn Store, reports: u64, folder: Option<&Path>) {
+    if reports == 0 {
+        return;
+    }
     write(store, reports, folder);
     write_metrics(store, reports);
     read(store, reports);
@@ -117,9 +129,7 @@ fn write(store: &dyn Store, reports: u64, folder: Option<&Path>) {
             last_part = (last_part.0 + batch.rows.len(), last_part.1 + took);
         }
     }
-    let files = folder.into_iter().flat_map(|folder| std::fs::read_dir(folder).expect("the folder"));
-    let size: u64 = files.map(|file| file.expect("a file").metadata().expect("its size").len()).sum();
-    let size = folder.map_or_else(|| "its server's".to_owned(), |_| (size / reports.max(1)).to_string());
+    let size = folder.map_or_else(|| "its server's".to_owned(), |folder| (size_of(folder) / reports).to_string());
     println!(
         "apply: {:.0} fills/s in batches of {BATCH} ({:.0}/s over the last tenth), {:.1} us of processor a fill, \
          slowest batch {} ms, {size} bytes a fill",
@@ -128,6 +138,142 @@ fn write(store: &dyn Store, reports: u64, folder: Option<&Path>) {
         on_cpu.as_secs_f64() * 1e6 / as_f64(reports),
         slowest.as_millis(),
     );
+}
+
+fn size_of(folder: &Path) -> u64 {
+    let files = std::fs::read_dir(folder).expect("the folder");
+    files.map(|file| file.expect("a file").metadata().expect("its size").len()).sum()
+}
+
+/// Bytes of a record of three specialists and 20 features.
+const RECORD: usize = 440;
+/// As the decisions' topic has partitions.
+const CHAINS: u64 = 8;
+const FEATURES: usize = 20;
+
+/// What writing took, of clock and of processor.
+#[derive(Default)]
+struct Spent {
+    clock: Duration,
+    processor: Duration,
+    slowest: Duration,
+    rows: u64,
+}
+
+impl std::fmt::Display for Spent {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = |spent: Duration| spent.as_secs_f64() * 1e6 / as_f64(self.rows.max(1));
+        let (clock, processor) = (each(self.clock), each(self.processor));
+        write!(
+            out,
+            "{clock:.1} us a row, {processor:.1} us of processor, slowest batch {} ms",
+            self.slowest.as_millis()
+        )
+    }
+}
+
+/// Writes explanations and asks for them.
+fn of_explanations(store: &dyn Store, count: u64, folder: Option<&Path>) {
+    let size = folder.map_or(0, size_of);
+    let parts = write_explanations(store, count, 4);
+    for (part, spent) in (1..).zip(&parts) {
+        println!("apply_explained: {RECORD} bytes in batches of {BATCH}, quarter {part} of {count}: {spent}");
+    }
+    if let Some(folder) = folder {
+        println!("apply_explained: {} bytes a row", (size_of(folder) - size) / count);
+    }
+    measure("explanation by id, from anywhere", |n| {
+        usize::from(store.explained(&explanation(mix(n) % count).decision_id).expect("a row").is_some())
+    });
+    measure("explanation by id, one of the last", |n| {
+        usize::from(store.explained(&explanation(count - 1 - n % count).decision_id).expect("a row").is_some())
+    });
+    measure("explanation by id, unknown", |n| {
+        usize::from(store.explained(&explanation(count + n).decision_id).expect("an answer").is_some())
+    });
+    let page = ExplainedQuery { limit: 100, ..ExplainedQuery::default() };
+    let until = |n: u64| Some(time(mix(n) % count));
+    measure("explanations, newest 100", |_| store.explanations(&page).expect("explanations").len());
+    measure("explanations by symbol, 100 from anywhere", |n| {
+        let query = ExplainedQuery { symbol: Some(symbol(n)), to: until(n), ..page.clone() };
+        store.explanations(&query).expect("explanations").len()
+    });
+    measure("explanations by action and outcome, 100 from anywhere", |n| {
+        let (action, outcome) = (Some(Action::Sell), Some(Outcome::Rejected));
+        let query = ExplainedQuery { action, outcome, to: until(n), ..page.clone() };
+        store.explanations(&query).expect("explanations").len()
+    });
+    measure("100 records of a chain, from anywhere", |n| {
+        store.chain(0, mix(n) % (count / CHAINS).max(1), 100).expect("a chain").len()
+    });
+}
+
+/// Writes explanations, and says what each of so many parts took.
+fn write_explanations(store: &dyn Store, count: u64, parts: u64) -> Vec<Spent> {
+    let mut spent: Vec<Spent> = (0..parts).map(|_| Spent::default()).collect();
+    for first in (0..count).step_by(usize::try_from(BATCH).expect("a small number")) {
+        let rows: Vec<Explained> = (first..count.min(first + BATCH)).map(explanation).collect();
+        let written = rows.len() as u64;
+        let mut batch = batch_of(rows);
+        batch.importance = (0..SYMBOLS)
+            .map(|n| tapedeck_store::Importance {
+                hour: START,
+                symbol: format!("SYM-{n}"),
+                feature_set: batch.feature_sets[0].0,
+                decisions: written / SYMBOLS,
+                sums: vec![0.5; FEATURES],
+            })
+            .collect();
+        let (start, cpu_start) = (Instant::now(), cpu_time());
+        assert!(store.apply_explained(&batch).expect("apply").is_empty(), "all are new");
+        let took = start.elapsed();
+        let part = &mut spent[usize::try_from(first * parts / count).expect("a small number")];
+        part.processor += cpu_time().saturating_sub(cpu_start);
+        part.clock += took;
+        part.slowest = part.slowest.max(took);
+        part.rows += written;
+    }
+    spent
+}
+
+/// Decisions about [`SYMBOLS`], in as many chains as partitions, under random ids.
+fn explanation(n: u64) -> Explained {
+    let mut row = explained(n);
+    let random = mix(n ^ 0x7777);
+    row.decision_id = format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{n:012x}",
+        random >> 32,
+        random >> 16 & 0xffff,
+        random & 0xfff,
+        mix(random) & 0xfff
+    );
+    row.timestamp = time(n);
+    row.symbol = symbol(n);
+    row.account = Some(account(n));
+    row.chain = u32::try_from(n % CHAINS).expect("small");
+    row.index = n / CHAINS;
+    row.origin.partition = row.chain;
+    row.origin.offset = row.index;
+    row.record = Bytes::from(vec![u8::try_from(random & 0xff).expect("a byte"); RECORD]);
+    row
+}
+
+/// What a row costs less without an index: the same rows into a store that lacks it.
+fn cost_of_indexes() {
+    const ROWS: u64 = 100_000;
+    let without = |index: Option<&str>| {
+        let folder = tempfile::tempdir().expect("a folder for the store");
+        let store = SqliteStore::open(folder.path(), SqliteConfig::default()).expect("a store");
+        if let Some(index) = index {
+            let conn = rusqlite::Connection::open(store.path()).expect("the file");
+            conn.execute_batch(&format!("DROP INDEX {index}")).expect("an index less");
+        }
+        write_explanations(&*store, ROWS, 1).remove(0)
+    };
+    println!("all indexes, {ROWS} rows: {}", without(None));
+    for index in ["forensics_time", "forensics_chain"] {
+        println!("without {index}: {}", without(Some(index)));
+    }
 }
 
 /// Fills with random ids and, once a batch, the metrics of each account.

@@ -23,7 +23,17 @@ CREATE INDEX forensics_chain ON forensics (chain, chain_index);
 
 -- Ids outlive their rows. The key is 8 bytes of hash, the whole id is in the row, and compared on a
 -- hit; the second id of a hash lies apart, and so do the ids of rows that retention took.
+-- Hashes come in no order: among millions, nearly each would change a page of its own. So they are
+-- first written in runs, each a few pages in a row, and settled among the others later, some hundred
+-- thousand together, stretch by stretch of the hashes. Settled are, of the runs up to `run`, the
+-- hashes up to `hash` (none where it is null); runs that are settled wholly are deleted.
 CREATE TABLE forensics_ids (hash INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
+CREATE TABLE forensics_new_ids (
+    run INTEGER NOT NULL, hash INTEGER NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (run, hash)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE forensics_settled (run INTEGER NOT NULL, hash INTEGER) STRICT;
+INSERT INTO forensics_settled VALUES (0, NULL);
 CREATE TABLE forensics_id_collisions (id ANY PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE forensics_gone_ids (id ANY PRIMARY KEY) STRICT, WITHOUT ROWID;
 

@@ -16,7 +16,7 @@ use tapedeck_contracts::{
     events::{Alert, RiskMetrics},
 };
 
-use self::names::Names;
+use self::{forensics::Recent, names::Names};
 use crate::{
     AccountRow, AlertsQuery, Applied, Batch, ChainHead, Explained, ExplainedBatch, ExplainedQuery, Explanations,
     FillRow, FillsQuery, Importance, OrderRow, OrdersQuery, PageKey, PnlPoint, PnlQuery, Result, Resume, Retention,
@@ -79,10 +79,12 @@ pub struct SqliteStore {
     config: SqliteConfig,
 }
 
-/// A connection and what it knows of the dictionary.
+/// A connection and what it knows of the dictionary; that of the writer also of
+/// the ids of decisions.
 struct Handle {
     conn: Connection,
     names: Names,
+    ids: Recent,
 }
 
 impl SqliteStore {
@@ -95,9 +97,19 @@ impl SqliteStore {
     /// version; transient where another process holds it too long.
     pub fn open(path: &Path, config: SqliteConfig) -> Result<Arc<Self>> {
         let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_owned() };
-        let writer = Handle { conn: schema::open_writer(&path, config.busy_timeout)?, names: Names::default() };
+        let writer = Handle {
+            conn: schema::open_writer(&path, config.busy_timeout)?,
+            names: Names::default(),
+            ids: Recent::default(),
+        };
         let readers = (0..READERS)
-            .map(|_| Ok(Handle { conn: schema::open_reader(&path, config.busy_timeout)?, names: Names::default() }))
+            .map(|_| {
+                Ok(Handle {
+                    conn: schema::open_reader(&path, config.busy_timeout)?,
+                    names: Names::default(),
+                    ids: Recent::default(),
+                })
+            })
             .collect::<Result<Vec<_>>>()?;
         Ok(Arc::new(Self {
             path,

@@ -30,11 +30,12 @@ pub(super) fn open_writer(path: &Path, busy_timeout: Duration) -> Result<Connect
     use_wal(&conn, busy_timeout).map_err(|error| located(path, error))?;
     // NORMAL: a power cut may take the last batches, with their offsets, so they are read again.
     // 64 MB of pages: the right edges of all indexes and a good part of the ids.
+    // Ids are looked for all over their table: through the mapping, half the time of a read.
     // The log of pages is folded in every 16,384 pages (64 MB), since a batch touches thousands
     // of pages of ids and folding merges what several batches touched.
     conn.execute_batch(
         "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY; \
-         PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 134217728;",
+         PRAGMA wal_autocheckpoint = 16384; PRAGMA journal_size_limit = 134217728; PRAGMA mmap_size = 1073741824;",
     )?;
     keep_plans(&conn)?;
     migrate(&mut conn).map_err(|error| located(path, error))?;

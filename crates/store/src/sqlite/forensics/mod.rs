@@ -23,6 +23,7 @@ mod read;
 mod retention;
 
 pub(super) use chains::heads;
+pub(super) use ids::Recent;
 pub(super) use importance::importance;
 #[cfg(test)]
 pub(super) use read::{KEYS, chain_sql};
@@ -37,10 +38,10 @@ pub(super) fn apply(writer: &mut Handle, batch: &ExplainedBatch) -> Result<Vec<u
         apply::compare(&transaction, &batch.group, moved)?;
     }
     let first_seq = chains::records(&transaction)? + 1;
-    let held = ids::claim(&transaction, &batch.rows, first_seq)?;
-    if !held.is_empty() {
-        return Ok(held);
-    }
+    let claimed = match writer.ids.claim(&transaction, &batch.rows, first_seq)? {
+        Ok(claimed) => claimed,
+        Err(held) => return Ok(held),
+    };
     chains::go_on(&transaction, batch)?;
     let mut sets = Sets::keep(&transaction, batch)?;
     keep(&transaction, &mut writer.names, &mut sets, batch, first_seq)?;
@@ -50,7 +51,8 @@ pub(super) fn apply(writer: &mut Handle, batch: &ExplainedBatch) -> Result<Vec<u
     }
     transaction.commit()?;
     writer.names.committed();
-    Ok(held)
+    writer.ids.remember(claimed);
+    Ok(Vec::new())
 }
 
 const INSERT: &str = "INSERT INTO forensics (seq, time_us, place, ingested_ms, topic, list, feature_set, chain, \
