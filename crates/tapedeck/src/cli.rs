@@ -144,20 +144,22 @@ pub(crate) enum Role {
     Market,
     Strategy,
     Inference,
+    Forensics,
     ForwardTest,
     Recorder,
     Api,
 }
 
 impl Role {
-    pub(crate) const ALL: [Role; 6] =
-        [Role::Market, Role::Strategy, Role::Inference, Role::ForwardTest, Role::Recorder, Role::Api];
+    pub(crate) const ALL: [Role; 7] =
+        [Role::Market, Role::Strategy, Role::Inference, Role::ForwardTest, Role::Recorder, Role::Forensics, Role::Api];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Role::Market => "market",
             Role::Strategy => "strategy",
             Role::Inference => "inference",
+            Role::Forensics => "forensics",
             Role::ForwardTest => "forward-test",
             Role::Recorder => "recorder",
             Role::Api => "api",

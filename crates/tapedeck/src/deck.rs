@@ -17,7 +17,7 @@ use tapedeck_flow::{
 };
 use tapedeck_log::{Log, TopicConfig};
 use tapedeck_roles::{
-    Context, forward_test,
+    Context, forensics, forward_test,
     inference::{self, Models},
     market, recorder, strategy,
 };
@@ -32,6 +32,7 @@ use crate::{
     decides::Answers,
     emitters::Emitters,
     exit,
+    explains::Why,
     folder::Folder,
     framing::{self, Framing},
 };
@@ -201,7 +202,7 @@ impl Deck {
             producer,
             memory_cap_bytes: config.delivery.memory_cap_bytes as u64,
             emitters: self.emitters.stats(),
-            explains: None,
+            explains: Some(Arc::new(Why { models: self.models.clone(), band: config.inference().band })),
             cursor_key: match config.cursor_secret() {
                 Some(secret) => Sha256::digest(secret).into(),
                 None => self.folder.cursor_key()?,
@@ -340,6 +341,11 @@ impl Deck {
                 };
                 forward_test::shell::run(context, config.broker_setup(), join)
             }),
+            Role::Forensics => {
+                let (store, models) =
+                    (Arc::clone(&self.store), self.models.clone().expect("they are opened where forensics runs"));
+                Box::new(move || forensics::run(context, store, models, config.delivery))
+            }
             Role::Recorder => {
                 let store = Arc::clone(&self.store);
                 Box::new(move || recorder::run(context, store, config.delivery))
@@ -389,12 +395,12 @@ fn emits(role: Role, config: &Config) -> bool {
 /// # Errors
 /// They cannot be read, and a role cannot do without.
 fn models_for(config: &Config, roles: &[Role]) -> anyhow::Result<Option<Arc<Models>>> {
-    if !roles.iter().any(|role| matches!(role, Role::Inference | Role::Api)) {
+    if !roles.iter().any(|role| matches!(role, Role::Inference | Role::Forensics | Role::Api)) {
         return Ok(None);
     }
     match Models::open(&config.inference()) {
         Ok(models) => Ok(Some(Arc::new(models))),
-        Err(error) if roles.contains(&Role::Inference) => {
+        Err(error) if roles.iter().any(|role| matches!(role, Role::Inference | Role::Forensics)) => {
             Err(exit::input(format!("the models of [inference]: {error}; see docs/decisions.md")))
         }
         Err(error) => {

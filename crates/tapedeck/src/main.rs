@@ -26,6 +26,7 @@ mod deck;
 mod digest;
 mod emitters;
 mod exit;
+mod explains;
 mod folder;
 mod framing;
 mod known_topics;

@@ -3,7 +3,10 @@
 //!
 //! Not here: the sums, which are kept by the hour with the records.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use axum::{extract::State, http::Uri, response::Response};
 use serde::Serialize;
@@ -11,6 +14,7 @@ use tapedeck_contracts::Timestamp;
 use tapedeck_store::{ExplainedQuery, Importance, Store, StoreError};
 use utoipa::{IntoParams, ToSchema};
 
+use super::ExplainsError;
 use crate::{
     app::App,
     params::Params,
@@ -122,10 +126,14 @@ pub(crate) async fn importance(State(app): State<Arc<App>>, uri: Uri) -> Result<
             let (mut named, mut names) = (Vec::new(), BTreeMap::new());
             if chosen(from, to, interval).is_some() {
                 for row in store.importance(from, to, asked.as_deref())? {
-                    if !names.contains_key(&row.feature_set) {
-                        names.insert(row.feature_set, Arc::new(explains.features(store, row.feature_set)?));
-                    }
-                    let names = Arc::clone(&names[&row.feature_set]);
+                    let names = match names.entry(row.feature_set) {
+                        Entry::Occupied(known) => Arc::clone(known.get()),
+                        Entry::Vacant(new) => {
+                            let set = store.feature_set(row.feature_set)?;
+                            let set = set.ok_or_else(|| ExplainsError::Broken("a feature set is not kept".into()))?;
+                            Arc::clone(new.insert(Arc::new(explains.features(&set)?)))
+                        }
+                    };
                     named.push((row, names));
                 }
             }

@@ -96,7 +96,7 @@ pub(crate) async fn explanations(
         let mut rows = store.explanations(&query)?;
         let next = page(&answers, &filters, &mut rows, params.limit, |(key, _)| *key);
         let rows: Vec<Explained> = rows.into_iter().map(|(_, row)| row).collect();
-        let items = explains.items(store, &rows)?;
+        let items = explains.items(&rows)?;
         Ok(match format {
             Format::Json => Rendered::new(format, &items, next),
             Format::Csv => Rendered::new(format, &items.iter().map(line).collect::<Vec<_>>(), next),
@@ -117,8 +117,8 @@ struct ItemLine<'a> {
     confidence: &'a Value,
     outcome: &'a Value,
     reasons: String,
-    regime: &'a Value,
-    dominant: &'a Value,
+    prediction: &'a Value,
+    text: &'a Value,
 }
 
 fn line(item: &Value) -> ItemLine<'_> {
@@ -133,8 +133,8 @@ fn line(item: &Value) -> ItemLine<'_> {
         confidence: &item["confidence"],
         outcome: &item["outcome"],
         reasons: reasons.collect::<Vec<_>>().join(" "),
-        regime: &item["regime"],
-        dominant: &item["dominant"],
+        prediction: &item["prediction"],
+        text: &item["text"],
     }
 }
 
@@ -154,10 +154,10 @@ pub(crate) struct ForensicsItem {
     /// accepted or rejected.
     outcome: String,
     reasons: Vec<String>,
-    /// The likeliest.
-    regime: Option<String>,
-    /// The specialist with the largest share of the margin.
-    dominant: Option<String>,
+    /// The weighted margin (log-odds).
+    prediction: f64,
+    /// What was decided, as a sentence.
+    text: String,
 }
 
 /// A page of explained decisions.

@@ -53,13 +53,13 @@ pub trait Explains: Send + Sync {
     ///
     /// # Errors
     /// What is kept cannot be read.
-    fn items(&self, store: &dyn Store, rows: &[Explained]) -> Result<Vec<Value>, ExplainsError>;
+    fn items(&self, rows: &[Explained]) -> Result<Vec<Value>, ExplainsError>;
 
     /// The names of a feature set's features, in their order.
     ///
     /// # Errors
-    /// The set is not kept, or its bytes are no feature set.
-    fn features(&self, store: &dyn Store, feature_set: [u8; 16]) -> Result<Vec<String>, ExplainsError>;
+    /// The bytes are no feature set.
+    fn features(&self, feature_set: &[u8]) -> Result<Vec<String>, ExplainsError>;
 
     /// What the models that decided would have said of other values, where null is a
     /// missing value; none where the decision was not explained.
@@ -82,9 +82,7 @@ impl App {
         F: FnOnce(&dyn Explains, &dyn Store) -> Result<T, ExplainsError> + Send + 'static,
     {
         let explains = self.explains.clone();
-        let explains = explains.ok_or_else(|| {
-            Problem::unavailable("this process explains nothing, for it has no models: see [inference.models]", 1)
-        })?;
+        let explains = explains.ok_or_else(|| Problem::unavailable("this process explains nothing", 1))?;
         // Only the store's own failures count against it.
         let answer = self.store(move |store| match call(&*explains, store) {
             Err(ExplainsError::Store(error)) => Err(error),

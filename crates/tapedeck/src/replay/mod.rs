@@ -30,8 +30,9 @@ pub(crate) use plan::{SOURCE, plan};
 /// The roles of a replay: all that make or keep executions, and decisions where the
 /// config has them made. The api, monitors and reminders are off.
 pub(crate) fn roles(config: &Config) -> Vec<Role> {
-    let all = [Role::Market, Role::Strategy, Role::Inference, Role::ForwardTest, Role::Recorder];
-    all.into_iter().filter(|role| *role != Role::Inference || config.decides()).collect()
+    let all = [Role::Market, Role::Strategy, Role::Inference, Role::ForwardTest, Role::Recorder, Role::Forensics];
+    let decides = |role: &Role| matches!(role, Role::Inference | Role::Forensics);
+    all.into_iter().filter(|role| !decides(role) || config.decides()).collect()
 }
 
 /// What a folder was replayed from, and what came of it once it was done.

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use tapedeck_contracts::catalogue::{Catalogue, group_of, state_topic};
 use tapedeck_log::{Log, TopicPartition};
-use tapedeck_roles::{forward_test, inference, market, recorder};
+use tapedeck_roles::{forensics, forward_test, inference, market, recorder};
 
 use crate::{cli::Role, config::Config, deck::Deck, exit};
 
@@ -107,12 +107,18 @@ fn reached(deck: &Deck, config: &Config, ends: &Ends) -> anyhow::Result<bool> {
     {
         return Ok(false);
     }
+    Ok(stored(deck, recorder::ROLE, &recorder::TOPICS, ends)?
+        && (!config.decides() || stored(deck, forensics::ROLE, &DECISIONS, ends)?))
+}
+
+/// Whether a role that writes the store has written everything.
+fn stored(deck: &Deck, role: &str, topics: &[&str], ends: &Ends) -> anyhow::Result<bool> {
     let kept: Vec<_> =
-        ends.iter().filter(|(place, start, end)| recorder::TOPICS.contains(&&*place.topic) && start < end).collect();
+        ends.iter().filter(|(place, start, end)| topics.contains(&&*place.topic) && start < end).collect();
     let places: Vec<_> = kept.iter().map(|(place, ..)| (Arc::clone(&place.topic), place.partition)).collect();
-    let positions = deck.store.resume(&group_of("recorder"), &places)?;
+    let positions = deck.store.resume(&group_of(role), &places)?;
     // Past what holds no records (the marks of transactions) only the group's copy moves.
-    let published = deck.log.committed(&group_of("recorder"))?;
+    let published = deck.log.committed(&group_of(role))?;
     let past = |place: &TopicPartition, end| published.iter().any(|o| o.partition == *place && o.next >= end);
     let mut kept = kept.iter().zip(positions);
     Ok(kept.all(|((place, _, end), at)| at.next.is_some_and(|next| next >= *end) || past(place, *end)))

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use tapedeck_contracts::catalogue::{Catalogue, DLQ_STATE, dlq_of, group_of, state_topic};
 use tapedeck_kafka::{Acl, AclOperation, AclResource};
-use tapedeck_roles::recorder;
+use tapedeck_roles::{forensics, recorder};
 
 use crate::cli::Role;
 
@@ -49,6 +49,7 @@ fn needs(role: Role) -> Needs {
             )
         },
         Role::Recorder => of(&recorder::TOPICS, &[], false),
+        Role::Forensics => of(&[DECISIONS], &[forensics::AUDIT], false),
         // It shows, posts, moves and redrives for people, so it may do all that they may.
         Role::Api => Needs {
             reads: catalogue().map(|topic| topic.name.as_str()).collect(),
