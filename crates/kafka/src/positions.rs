@@ -4,7 +4,7 @@
 //! Not here: who starts and stops partitions, which differs between a reader and a
 //! member of a group.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -21,16 +21,32 @@ use crate::{
 /// those that follow one another: a record that is kept keeps no more than this
 /// beside itself.
 const BUFFER_BYTES: usize = 64 << 10;
+/// So many buffers are used again once their records are gone, since memory that is
+/// fresh costs more than the copy into it: as much as a large poll takes. They are let
+/// go when nothing comes.
+const BUFFERS_AGAIN: usize = (8 << 20) / BUFFER_BYTES;
 /// What a limit of bytes counts for a record beside key, value and headers, as the
 /// embedded log does.
 const RECORD_HEAD: usize = 20;
+/// Fewer records than this to the end are not far to go: one answer brings them.
+const FAR: u64 = 1_000;
 
 /// Places in some partitions, and whose turn it is.
 pub(crate) struct Fetcher {
     client: Arc<Client>,
     cursors: Vec<Cursor>,
     turn: usize,
-    buffer: BytesMut,
+    buffers: Buffers,
+    /// How many records the last poll gave.
+    gave: usize,
+}
+
+/// What records are copied into.
+#[derive(Default)]
+struct Buffers {
+    now: BytesMut,
+    /// Those before, the oldest first.
+    used: VecDeque<BytesMut>,
 }
 
 /// A place in a partition.
@@ -50,6 +66,8 @@ pub(crate) struct Cursor {
     /// Something came since reading was started here, so that what librdkafka says
     /// of the position is about this start.
     came: bool,
+    /// The partition has ended here, when it was last looked at.
+    at_end: bool,
 }
 
 /// How a partition is read.
@@ -81,7 +99,7 @@ struct Room {
 
 impl Fetcher {
     pub(crate) fn new(client: &Arc<Client>) -> Self {
-        Self { client: Arc::clone(client), cursors: Vec::new(), turn: 0, buffer: BytesMut::new() }
+        Self { client: Arc::clone(client), cursors: Vec::new(), turn: 0, buffers: Buffers::default(), gave: 0 }
     }
 
     /// Adds a place, not read yet.
@@ -101,8 +119,19 @@ impl Fetcher {
             .ok_or_else(|| LogError::Fatal(format!("librdkafka does not take {place} for the name of a partition")))?;
         let topic = Arc::from(&*place.topic);
         let (place, state) = (place.clone(), State::Stopped);
-        self.cursors.push(Cursor { place, outer, number, queue, position, paused: false, state, topic, came: false });
+        let (paused, came, at_end) = (false, false, false);
+        self.cursors.push(Cursor { place, outer, number, queue, position, paused, state, topic, came, at_end });
         Ok(())
+    }
+
+    /// Whether there is far to go in a partition that may give its records.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.cursors.iter().any(|cursor| !cursor.paused && cursor.is_behind())
+    }
+
+    /// Whether librdkafka fetches all of them.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.cursors.iter().all(|cursor| cursor.state == State::Reading)
     }
 
     pub(crate) fn clear(&mut self) {
@@ -138,6 +167,7 @@ impl Fetcher {
         let open: Vec<usize> =
             (0..count).map(|nth| (self.turn + nth) % count).filter(|index| !self.cursors[*index].paused).collect();
         let mut fetched = Fetched { records: Vec::new(), moved: false };
+        fetched.records.reserve(self.gave.min(limits.max_records));
         if open.is_empty() {
             return Ok(fetched);
         }
@@ -155,7 +185,7 @@ impl Fetcher {
                 let most = most.map_or(room, |share| share.within(room));
                 let cursor = &mut self.cursors[index];
                 let (had, before) = (fetched.records.len(), cursor.position);
-                let left = match cursor.read(most, &mut self.buffer, &mut fetched.records) {
+                let left = match cursor.read(most, &mut self.buffers, &mut fetched.records) {
                     Ok(left) => left,
                     // What was read before the bad place is given first; the error
                     // comes with the next poll.
@@ -169,6 +199,10 @@ impl Fetcher {
                 }
             }
             whose = rich;
+        }
+        self.gave = fetched.records.len();
+        if self.gave == 0 {
+            self.buffers.used.clear();
         }
         Ok(fetched)
     }
@@ -242,6 +276,12 @@ impl Cursor {
     pub(crate) fn started(&mut self) {
         self.state = State::Reading;
         self.came = false;
+        self.at_end = false;
+    }
+
+    fn is_behind(&self) -> bool {
+        let is_far = || self.queue.end().is_some_and(|end| end.saturating_sub(self.position) >= FAR);
+        !self.at_end && self.state == State::Reading && is_far()
     }
 
     fn restart(&mut self) {
@@ -254,7 +294,7 @@ impl Cursor {
     fn read(
         &mut self,
         mut room: Room,
-        buffer: &mut BytesMut,
+        buffers: &mut Buffers,
         out: &mut Vec<LogRecord>,
     ) -> std::result::Result<Room, Code> {
         match &self.state {
@@ -266,11 +306,11 @@ impl Cursor {
         while !room.is_used_up() {
             match self.queue.next() {
                 Some(Next::Record(found)) => {
-                    self.came = true;
+                    (self.came, self.at_end) = (true, false);
                     // librdkafka may bring a record again that it brought just
                     // before a change of the group.
                     if found.offset >= self.position {
-                        let record = copy(&found, &self.topic, self.place.partition, buffer);
+                        let record = copy(&found, &self.topic, self.place.partition, buffers);
                         self.position = found.offset + 1;
                         room.records -= 1;
                         room.bytes = room.bytes.saturating_sub(bytes_of(&record));
@@ -278,7 +318,7 @@ impl Cursor {
                     }
                 }
                 Some(Next::End(offset)) => {
-                    self.came = true;
+                    (self.came, self.at_end) = (true, true);
                     self.position = self.position.max(offset);
                 }
                 Some(Next::Failed(code)) => return Err(code),
@@ -309,12 +349,26 @@ impl Room {
     }
 }
 
-/// A record of our own, in a shared buffer.
-fn copy(found: &Found<'_>, topic: &Arc<str>, partition: u32, buffer: &mut BytesMut) -> LogRecord {
-    let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-    if buffer.capacity() < len(found.key) + len(found.value) {
-        buffer.reserve(BUFFER_BYTES.max(len(found.key) + len(found.value)));
+impl Buffers {
+    /// One with room for so many bytes.
+    fn with(&mut self, bytes: usize) -> &mut BytesMut {
+        if self.now.capacity() < bytes {
+            let oldest = if self.used.len() < BUFFERS_AGAIN { None } else { self.used.pop_front() };
+            let used = std::mem::replace(&mut self.now, oldest.unwrap_or_default());
+            self.used.push_back(used);
+            let wanted = BUFFER_BYTES.max(bytes);
+            if !self.now.try_reclaim(wanted) {
+                self.now = BytesMut::with_capacity(wanted);
+            }
+        }
+        &mut self.now
     }
+}
+
+/// A record of our own, in a shared buffer.
+fn copy(found: &Found<'_>, topic: &Arc<str>, partition: u32, buffers: &mut Buffers) -> LogRecord {
+    let len = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    let buffer = buffers.with(len(found.key) + len(found.value));
     let (key, value) = (own(found.key, buffer), own(found.value, buffer));
     let headers = Headers::build_in(buffer, |push| {
         // Names are text by Kafka's own rules; another client may break them.

@@ -30,10 +30,15 @@ impl Headers {
 
     /// Builds headers behind what a buffer holds, which many records share: `fill`
     /// calls what it is given with each name and value. A name beyond 64 KiB is cut.
+    /// A buffer that holds nothing keeps the room that is left for who comes next.
     pub fn build_in(buffer: &mut BytesMut, fill: impl FnOnce(&mut dyn FnMut(&str, &[u8]))) -> Self {
         let begin = buffer.len();
         fill(&mut |name, value| put(buffer, &name[..name.floor_char_boundary(usize::from(u16::MAX))], value));
-        Self(buffer.split_off(begin).freeze())
+        if buffer.is_empty() {
+            return Self::new();
+        }
+        let headers = if begin == 0 { buffer.split() } else { buffer.split_off(begin) };
+        Self(headers.freeze())
     }
 
     /// These headers and one more.
@@ -196,7 +201,11 @@ mod tests {
             prop_assert_eq!(&one_by_one, &built(&pairs));
             let mut shared = BytesMut::from(&b"before"[..]);
             let within = Headers::build_in(&mut shared, |push| pairs.iter().for_each(|(name, value)| push(name, value)));
-            prop_assert_eq!((one_by_one, &shared[..]), (within, &b"before"[..]));
+            prop_assert_eq!((&one_by_one, &shared[..]), (&within, &b"before"[..]));
+            let mut shared = BytesMut::with_capacity(4_096);
+            let first = Headers::build_in(&mut shared, |push| pairs.iter().for_each(|(name, value)| push(name, value)));
+            let room = 4_096usize.saturating_sub(first.as_bytes().len());
+            prop_assert_eq!((one_by_one, shared.is_empty(), shared.capacity() >= room), (first, true, true));
             let (mut pushed, mut shown) = (HeadersBuilder::with_capacity(0), HeadersBuilder::with_capacity(99));
             for (name, text) in &texts {
                 let middle = text.char_indices().nth(1).map_or(0, |(at, _)| at);

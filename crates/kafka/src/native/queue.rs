@@ -164,6 +164,20 @@ impl PartitionQueue {
         self.head = None;
     }
 
+    /// The end of the partition as the brokers' last answer told it, what is not
+    /// committed yet included; none where none came. Nothing is asked.
+    pub(crate) fn end(&self) -> Option<u64> {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: consumer and list live, and the name is the list's; both numbers are
+        // written before it returns.
+        let code = unsafe {
+            let name = (*(*self.place).elems).topic;
+            let rk = self.consumer.client().native_ptr();
+            c::rd_kafka_get_watermark_offsets(rk, name, self.partition, &raw mut low, &raw mut high)
+        };
+        (Code::from(code) == Code::NoError).then(|| u64::try_from(high).ok()).flatten()
+    }
+
     /// Up to where all was taken, markers of transactions and aborted records
     /// included; none where that is not known.
     pub(crate) fn taken_to(&mut self) -> Option<u64> {
