@@ -17,6 +17,7 @@ use tapedeck_contracts::{
 use super::{
     account::Account,
     book::Order,
+    config::TradeSource,
     core::{Cause, Output},
     money::{self, Overflow, shown, to_f64, wire},
     params::Params,
@@ -340,7 +341,10 @@ pub(super) fn session(
         account: Some(account.id.clone()),
         currency: Some(account.state.currency.clone()),
         starting_equity: Some(money::sum(account.state.start)),
-        source: Some("signals".into()),
+        source: Some(match account.trades {
+            TradeSource::Signals => "signals".into(),
+            TradeSource::Decisions => "decisions".into(),
+        }),
     };
     let event = Event::ForwardTest(emit.envelope(data));
     emit.push(SESSIONS, id, event);

@@ -10,7 +10,7 @@ use tapedeck_contracts::{
     Dec, Event, EventId, Timestamp,
     events::{
         Action, Alert, ExecType, ExecutionReport, ForwardTest, MarketData, MarketKind, OrderType, Portfolio,
-        RiskCommand, RiskMetrics, Signal, SignalBody, TimeInForce,
+        RiskCommand, RiskMetrics, Signal, SignalBody, TimeInForce, TradingDecision,
         risk::RiskCommandKind,
         signal::{SignalMarket, SignalOrder},
     },
@@ -183,6 +183,14 @@ impl Desk {
     pub(crate) fn signal_at(&mut self, signal: Signal, time: Timestamp, late: bool) -> Said {
         let id = self.next();
         let said = self.broker.signal(Cause { event_id: &id, seq: Some(self.n) }, &signal, time, late).unwrap();
+        self.check(said)
+    }
+
+    /// A decision of the newest market event.
+    pub(crate) fn decision(&mut self, decision: TradingDecision, late: bool) -> Said {
+        let id = self.next();
+        let cause = Cause { event_id: &id, seq: Some(self.n) };
+        let said = self.broker.decision(cause, &decision, at(0), late).unwrap();
         self.check(said)
     }
 

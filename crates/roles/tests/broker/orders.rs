@@ -6,7 +6,6 @@ use tapedeck_contracts::{
     Dec,
     events::{Action, ExecType, OrderStatus, OrderType, Side, TimeInForce},
 };
-use tapedeck_roles::forward_test::config::TradeSource;
 
 use crate::desk::{Desk, at, bar, dec, instrument, limit, quote, setup, signal, target, trade, with_order};
 
@@ -139,23 +138,16 @@ fn a_setup_is_refused_by_key_and_remedy() {
     let mut setup = setup();
     assert_eq!(setup.check(), Vec::<String>::new());
     let mut twin = setup.sessions[0].clone();
-    twin.source = TradeSource::Decisions;
     twin.market_source = "fed".into();
     setup.sessions.push(twin);
     setup.risk.zone = "Mars/Olympus".into();
     setup.broker.volume_share = dec("0");
     let wrong = setup.check();
     let keys: Vec<&str> = wrong.iter().map(|text| text.split(':').next().unwrap()).collect();
-    let expected = [
-        "sessions[1].id",
-        "sessions[1].account",
-        "sessions[1].source",
-        "sessions[1].market_source",
-        "broker.volume_share",
-        "risk.zone",
-    ];
+    let expected =
+        ["sessions[1].id", "sessions[1].account", "sessions[1].market_source", "broker.volume_share", "risk.zone"];
     assert_eq!(keys, expected);
-    assert!(wrong[3].contains("there are: feed"), "{}", wrong[3]);
+    assert!(wrong[2].contains("there are: feed"), "{}", wrong[2]);
 }
 
 #[test]

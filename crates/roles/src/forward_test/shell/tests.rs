@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod causes;
+mod decided;
 mod kills;
 mod letters;
 mod memory;
@@ -172,15 +173,21 @@ fn read_all(log: &dyn Log, place: &TopicPartition, from: u64, to: u64) -> Vec<Lo
 /// The strategies: signals of all market events from the group's offsets on, a
 /// few at a time and each partition at its own pace, and then the offsets.
 fn decide(log: &dyn Log) {
+    make(log, "strategy", signal);
+}
+
+/// The same of any role, by what it says to a market event.
+fn make(log: &dyn Log, role: &str, say: impl Fn(&LogRecord) -> Option<Outbound>) {
+    let group = group_of(role);
     let mut next: BTreeMap<TopicPartition, u64> = BTreeMap::new();
-    next.extend(log.committed("tapedeck.strategy").unwrap().into_iter().map(|at| (at.partition, at.next)));
+    next.extend(log.committed(&group).unwrap().into_iter().map(|at| (at.partition, at.next)));
     loop {
         let mut moved = false;
         for (pace, place) in places(log, MARKET_TOPIC).into_iter().enumerate() {
             let at = next.get(&place).copied().unwrap_or(0);
             let end = log.bounds(&place).unwrap().1.min(at + 3 + 11 * pace as u64);
-            write(log, "strategy", read_all(log, &place, at, end).iter().filter_map(signal));
-            log.reset_offsets("tapedeck.strategy", &[GroupOffset { partition: place.clone(), next: end }]).unwrap();
+            write(log, role, read_all(log, &place, at, end).iter().filter_map(&say));
+            log.reset_offsets(&group, &[GroupOffset { partition: place.clone(), next: end }]).unwrap();
             moved |= end > at;
             next.insert(place, end);
         }
@@ -207,6 +214,16 @@ impl Running {
     }
 
     fn start_with(log: Arc<dyn Log>, member: &str, config: JoinConfig, boundaries: Boundaries) -> Self {
+        Self::start_of(log, member, setup(), config, boundaries)
+    }
+
+    fn start_of(
+        log: Arc<dyn Log>,
+        member: &str,
+        setup: BrokerSetup,
+        config: JoinConfig,
+        boundaries: Boundaries,
+    ) -> Self {
         let context = Context {
             log,
             stop: Stop::new(),
@@ -218,7 +235,7 @@ impl Running {
             budget: Default::default(),
         };
         let given = context.clone();
-        let thread = Some(thread::spawn(move || run(given, setup(), config)));
+        let thread = Some(thread::spawn(move || run(given, setup, config)));
         Self { context, thread }
     }
 
