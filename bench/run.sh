@@ -3,7 +3,7 @@
 #
 #   bench/run.sh            all parts
 #   bench/run.sh emit peers some of them: cold program emit peers catch-up outage dedupe
-#                           dlq rest kafka pipeline shap
+#                           dlq rest kafka pipeline shap forensics
 #
 # FILLS sets the size of the REST benchmark (10,000,000), COLD=0 leaves out the cold
 # build, SECONDS_EACH how long each run of emit and peers takes (60), PER_S their rate
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 fills=${FILLS:-10000000}
 seconds=${SECONDS_EACH:-60}
 per_s=${PER_S:-100000}
-parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline shap}
+parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline shap forensics}
 cache=${TAPEDECK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tapedeck}
 work=$(mktemp -d ${BENCH_DIR:+-p "$BENCH_DIR"})
 pid=
@@ -172,6 +172,9 @@ part_shap() {
     fi
 }
 
+# Decisions emitted, in the log, explained, stored: at 100,000/s for a minute.
+part_forensics() { step $bench forensics "$work" "$seconds" "$per_s"; }
+
 part_rest() {
     step $bench fill "$work/fills" "$fills"
     up --data "$work/fills" --roles api
@@ -185,7 +188,7 @@ bench=target/release/tapedeck-bench program=target/release/tapedeck
 for part in $parts; do
     case $part in
         cold) ;;
-        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline | shap) "part_$part" ;;
+        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline | shap | forensics) "part_$part" ;;
         catch-up) part_catch_up ;;
         *) echo "bench/run.sh: there is no part $part" >&2; exit 2 ;;
     esac

@@ -3,7 +3,7 @@
 //!
 //! Not here: the body of a decision (`tapedeck-bench-pace`).
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tapedeck_bench_pace::decision;
 use tapedeck_contracts::{
@@ -12,6 +12,7 @@ use tapedeck_contracts::{
 };
 use tapedeck_flow::Outbound;
 use tapedeck_log::{Log, PollLimits, TopicPartition};
+use tapedeck_roles::inference::Models;
 
 /// Where decisions go.
 pub(crate) const TOPIC: &str = "trading_decisions";
@@ -36,6 +37,31 @@ impl Decisions {
             }
         };
         Self(decision::of_all_symbols().into_iter().map(outbound).collect())
+    }
+
+    /// The same as these models would have made them: their versions, and the features
+    /// that they know.
+    pub(crate) fn of(models: &Models) -> Self {
+        let set = models.current();
+        let models = set.models().iter();
+        let features: BTreeMap<_, _> =
+            models.flat_map(|model| &model.ensemble().features).map(|name| (name.clone(), Some(0.0))).collect();
+        let mut decisions = Self::new();
+        for outbound in &mut decisions.0 {
+            if let Event::TradingDecision(body) = &mut outbound.event {
+                body.features.clone_from(&features);
+                body.model_versions = set.versions();
+            }
+        }
+        decisions
+    }
+
+    /// How many features a decision has.
+    pub(crate) fn features(&self) -> usize {
+        match self.0.first().map(|outbound| &outbound.event) {
+            Some(Event::TradingDecision(body)) => body.features.len(),
+            _ => 0,
+        }
     }
 
     /// Makes the n-th decision.

@@ -18,6 +18,7 @@ mod dlq;
 mod emit;
 mod figures;
 mod fill;
+mod forensics;
 mod kafka;
 mod outage;
 mod pipeline;
@@ -27,7 +28,7 @@ mod sockets;
 mod stored;
 mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | pipeline BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | pipeline BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -52,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         ["kafka-emit", script, brokers, dir, seconds, per_s] => {
             kafka::emit(script, Path::new(brokers), Path::new(dir), pace(seconds, per_s)?)
         }
+        ["forensics", dir, seconds, per_s] => forensics::run(Path::new(dir), pace(seconds, per_s)?),
         ["pipeline", bootstrap, postgres, tapedeck, python, peer, dir, rows] => {
             let [tapedeck, python, peer, dir] = [tapedeck, python, peer, dir].map(Path::new);
             pipeline::run(&pipeline::Stage { bootstrap, postgres, tapedeck, python, peer, dir }, rows.parse()?)

@@ -130,7 +130,7 @@ pub(super) fn run(config: &Config, command: &AuditCommand, json: bool) -> anyhow
 
 /// Where records come from.
 enum Source {
-    Store(Admin),
+    Store(Box<Admin>),
     File(BufReader<File>),
 }
 
@@ -140,7 +140,7 @@ fn verify_all(config: &Config, args: &VerifyArgs, json: bool, stop: &Stop) -> an
         Some(path) => Source::File(BufReader::new(
             File::open(path).map_err(|error| exit::input(format!("cannot read {}: {error}", path.display())))?,
         )),
-        None => Source::Store(Admin::connect(config)?),
+        None => Source::Store(Box::new(Admin::connect(config)?)),
     };
     let done = verdicts(&mut source, args, &heads, stop);
     if let Source::Store(admin) = source {
