@@ -131,7 +131,8 @@ pub trait Explanations: Send + Sync {
     /// The store cannot be read.
     fn chain_heads(&self) -> Result<Vec<ChainHead>>;
 
-    /// The last record of each symbol in a chain.
+    /// The last record of each symbol in a chain, by symbol; none of a symbol whose last
+    /// one retention took.
     ///
     /// # Errors
     /// The store cannot be read.

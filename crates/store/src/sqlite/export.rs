@@ -16,8 +16,8 @@ use tapedeck_contracts::{
     },
 };
 
-use super::{SqliteStore, codec, failure::damaged, names::Names};
-use crate::{AccountRow, Origin, Result, Row, common::values};
+use super::{SqliteStore, codec, failure::damaged, forensics, names::Names};
+use crate::{AccountRow, Explained, Origin, Result, Row, common::values};
 
 /// A table of events, and the topic they came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,17 @@ pub struct KeptRow {
     pub ingested_at_ms: i64,
     /// The event and where it came from.
     pub row: Row,
+}
+
+/// An explained decision as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptExplained {
+    /// Its place in the table: chains are in their order in this order.
+    pub seq: u64,
+    /// When it was taken from the log, in ms since the epoch.
+    pub ingested_at_ms: i64,
+    /// What is kept.
+    pub row: Explained,
 }
 
 /// Where a group goes on, as the store has it.
@@ -109,6 +120,25 @@ impl SqliteStore {
     pub fn kept_count(&self, table: Kept) -> Result<u64> {
         let sql = format!("SELECT count(*) FROM {}", table.table());
         self.read(|conn, _| Ok(conn.query_row(&sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs()))
+    }
+
+    /// Explained decisions after a place, at most `limit`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn kept_explained(&self, after: u64, limit: usize) -> Result<Vec<KeptExplained>> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        self.read(|conn, names| forensics::kept(conn, names, after, limit))
+    }
+
+    /// How many explained decisions there are.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn explained_count(&self) -> Result<u64> {
+        // Along the narrowest index: the rows themselves are not looked at.
+        let sql = "SELECT count(*) FROM forensics";
+        self.read(|conn, _| Ok(conn.query_row(sql, [], |row| row.get::<_, i64>(0))?.unsigned_abs()))
     }
 
     /// The positions of all groups.

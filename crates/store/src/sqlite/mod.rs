@@ -43,7 +43,7 @@ mod series;
 mod stats;
 mod totals;
 
-pub use export::{Kept, KeptPosition, KeptRow, session_of};
+pub use export::{Kept, KeptExplained, KeptPosition, KeptRow, session_of};
 
 #[cfg(test)]
 mod plans;

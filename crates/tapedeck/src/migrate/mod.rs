@@ -26,6 +26,7 @@ use crate::{
     folder::Folder,
 };
 
+mod explained;
 mod offsets;
 mod rewrite;
 mod rows;
@@ -181,6 +182,7 @@ impl Move<'_> {
             for table in Kept::ALL {
                 moved.rows.push((table.table().to_owned(), stores.source.kept_count(table)?));
             }
+            moved.rows.push(("forensics".to_owned(), stores.source.explained_count()?));
         }
         if dry_run {
             moved.groups = self.source.groups()?.into_iter().map(|group| (group.group, group.offsets.len())).collect();

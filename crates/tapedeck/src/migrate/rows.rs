@@ -24,18 +24,18 @@ use tapedeck_store::{
     sqlite::{Kept, KeptRow, SqliteStore, session_of},
 };
 
-use super::{offsets::Offsets, tape::Tape};
+use super::{explained, offsets::Offsets, tape::Tape};
 use crate::exit;
 
 /// The group whose positions say how far the move came.
-const GROUP: &str = "tapedeck.migrate";
+pub(super) const GROUP: &str = "tapedeck.migrate";
 /// Rows read and kept at once: a second of work at most.
-const ROWS: usize = 2_000;
+pub(super) const ROWS: usize = 2_000;
 /// Rows that were ingested within so long are kept as ingested at once, the
 /// oldest's time: retention counts days.
-const INGEST_STEP_MS: i64 = 3_600_000;
+pub(super) const INGEST_STEP_MS: i64 = 3_600_000;
 /// Rows of one page, where all are compared.
-const PAGE: usize = 1_000;
+pub(super) const PAGE: usize = 1_000;
 /// Points of a curve are compared by the day.
 const DAY_US: i64 = 86_400_000_000;
 
@@ -90,7 +90,7 @@ impl Rows<'_> {
                 (self.seen)(count);
             }
         }
-        Ok(())
+        self.copy_explained()
     }
 
     /// What sessions said of their accounts, before anything that belongs to those.
@@ -108,20 +108,29 @@ impl Rows<'_> {
     }
 
     fn mapped(&self, mut row: Row) -> Row {
-        let part = self.offsets.part_of(&row.origin.topic, row.origin.partition);
-        // A row whose record is gone from the log keeps the number it had.
-        if let Some(offset) = part.and_then(|part| part.exact(row.origin.offset)) {
-            row.origin.offset = offset;
-        }
+        row.origin = self.mapped_origin(row.origin);
         row
     }
 
-    /// Puts the recorder where it stood, on the target's offsets.
+    pub(super) fn mapped_origin(&self, mut origin: Origin) -> Origin {
+        let part = self.offsets.part_of(&origin.topic, origin.partition);
+        // A row whose record is gone from the log keeps the number it had.
+        if let Some(offset) = part.and_then(|part| part.exact(origin.offset)) {
+            origin.offset = offset;
+        }
+        origin
+    }
+
+    /// Puts those who write to the store where they stood, on the target's offsets.
     ///
     /// # Errors
     /// Those of the store and of the target's log.
     pub(super) fn carry_positions(&self, tape: &Tape<'_>, log: &dyn Log) -> anyhow::Result<usize> {
-        let group = group_of("recorder");
+        let groups = ["recorder", "forensics"].map(group_of);
+        groups.into_iter().map(|group| self.carry_positions_of(group, tape, log)).sum()
+    }
+
+    fn carry_positions_of(&self, group: String, tape: &Tape<'_>, log: &dyn Log) -> anyhow::Result<usize> {
         let mut moves = Vec::new();
         for position in self.source.kept_positions()?.into_iter().filter(|position| position.group == group) {
             let next = self.offsets.next(&position.topic, position.partition, position.next);
@@ -180,7 +189,8 @@ pub(super) fn what_is_in(store: &dyn Store) -> anyhow::Result<Option<&'static st
     let begun = |group: &str, places: &[(Arc<str>, u32)]| -> anyhow::Result<bool> {
         Ok(store.resume(group, places)?.iter().any(|at| at.next.is_some()))
     };
-    if begun(GROUP, &Kept::ALL.map(|table| (mark(table), 0)))? {
+    let marks: Vec<_> = Kept::ALL.map(|table| (mark(table), 0)).into_iter().chain(explained::marks()).collect();
+    if begun(GROUP, &marks)? {
         return Ok(Some("rows of another move, which was not finished or not from here"));
     }
     let topics = recorder::TOPICS.iter().map(|topic| Arc::<str>::from(*topic));
@@ -192,6 +202,9 @@ pub(super) fn what_is_in(store: &dyn Store) -> anyhow::Result<Option<&'static st
     if begun(&group_of("recorder"), &of_recorder)? {
         return Ok(Some("what a recorder wrote"));
     }
+    if !store.chain_heads()?.is_empty() {
+        return Ok(Some("explained decisions"));
+    }
     let has_alerts = !store.alerts(&AlertsQuery { limit: 1, ..AlertsQuery::default() })?.is_empty();
     Ok((has_alerts || !store.accounts()?.is_empty()).then_some("accounts or alerts"))
 }
@@ -202,7 +215,7 @@ fn mark(table: Kept) -> Arc<str> {
 }
 
 /// Number of rows and a digest of them, without offsets, which differ.
-type Answer = (u64, String);
+pub(super) type Answer = (u64, String);
 
 fn answers(store: &dyn Store) -> anyhow::Result<Vec<(&'static str, Answer)>> {
     let accounts = store.accounts()?;
@@ -235,7 +248,7 @@ fn answers(store: &dyn Store) -> anyhow::Result<Vec<(&'static str, Answer)>> {
     store.symbol_stats(None)?.iter().for_each(|row| stats.add(&format!("{row:?}")));
     let mut risk = Sum::default();
     store.latest_risk(None)?.iter().for_each(|row| risk.add(row));
-    Ok(vec![
+    let mut all = vec![
         ("fills", fills(store)?.done()),
         ("executions", executions.done()),
         ("orders", orders(store)?.done()),
@@ -244,7 +257,9 @@ fn answers(store: &dyn Store) -> anyhow::Result<Vec<(&'static str, Answer)>> {
         ("symbol_stats", stats.done()),
         ("latest_risk", risk.done()),
         ("pnl by the day", curve.done()),
-    ])
+    ];
+    all.extend(explained::answers(store)?);
+    Ok(all)
 }
 
 fn fills(store: &dyn Store) -> anyhow::Result<Sum> {
@@ -290,15 +305,15 @@ fn alerts(store: &dyn Store) -> anyhow::Result<Sum> {
 /// Rows in any order: what has one time may be listed in another order where
 /// offsets differ.
 #[derive(Default)]
-struct Sum(BTreeMap<[u8; 32], u64>);
+pub(super) struct Sum(BTreeMap<[u8; 32], u64>);
 
 impl Sum {
-    fn add(&mut self, row: &impl Serialize) {
+    pub(super) fn add(&mut self, row: &impl Serialize) {
         let text = serde_json::to_vec(row).expect("what is shown is plain data");
         *self.0.entry(Sha256::digest(text).into()).or_default() += 1;
     }
 
-    fn done(self) -> Answer {
+    pub(super) fn done(self) -> Answer {
         let mut digest = Sha256::new();
         for (row, times) in &self.0 {
             digest.update(row);

@@ -27,7 +27,7 @@ pub(super) use ids::Recent;
 pub(super) use importance::importance;
 #[cfg(test)]
 pub(super) use read::{KEYS, chain_sql};
-pub(super) use read::{chain, explained, explanations, feature_set, last_of_symbols};
+pub(super) use read::{chain, explained, explanations, feature_set, kept, last_of_symbols};
 pub(super) use retention::trim;
 
 /// Keeps a batch, or nothing of it; see the trait.

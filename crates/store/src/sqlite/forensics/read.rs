@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tapedeck_contracts::Timestamp;
 
 use super::{
-    super::{codec, failure::damaged, names::Names},
+    super::{codec, export::KeptExplained, failure::damaged, names::Names},
     ids,
 };
 use crate::{
@@ -20,8 +20,9 @@ use crate::{
 fn select(which: &str) -> String {
     format!(
         "SELECT f.seq, f.time_us, f.place, f.topic, f.chain, f.chain_index, f.decision_id, f.hash, f.record, s.id, \
-         l.symbol, l.account, l.action, l.outcome FROM forensics f CROSS JOIN forensics_lists l ON l.id = f.list \
-         CROSS JOIN feature_sets s ON s.number = f.feature_set WHERE {which}"
+         l.symbol, l.account, l.action, l.outcome, f.ingested_ms FROM forensics f \
+         CROSS JOIN forensics_lists l ON l.id = f.list CROSS JOIN feature_sets s ON s.number = f.feature_set \
+         WHERE {which}"
     )
 }
 
@@ -108,11 +109,13 @@ pub(in crate::sqlite) fn chain(
 /// The last record of each symbol in a chain.
 pub(in crate::sqlite) fn last_of_symbols(conn: &Connection, names: &mut Names, chain: u32) -> Result<Vec<Explained>> {
     let seqs: Vec<i64> = conn
-        .prepare_cached("SELECT seq FROM forensics_symbols WHERE chain = ?1 ORDER BY symbol")?
+        .prepare_cached("SELECT seq FROM forensics_symbols WHERE chain = ?1")?
         .query_map(params![chain], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let row_of = |seq| at(conn, names, seq)?.ok_or_else(|| damaged("a symbol that has lost its record"));
-    seqs.into_iter().map(row_of).collect()
+    let mut records = seqs.into_iter().map(row_of).collect::<Result<Vec<_>>>()?;
+    records.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+    Ok(records)
 }
 
 /// The bytes of a feature set.
@@ -122,6 +125,23 @@ pub(in crate::sqlite) fn feature_set(conn: &Connection, id: [u8; 16]) -> Result<
         .query_row(params![id], |row| row.get(0))
         .optional()?;
     Ok(body.map(Bytes::from))
+}
+
+/// Rows in the order of their arrival.
+pub(in crate::sqlite) fn kept(
+    conn: &Connection,
+    names: &mut Names,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<KeptExplained>> {
+    let mut statement = conn.prepare_cached(&select("f.seq > ?1 ORDER BY f.seq LIMIT ?2"))?;
+    let mut rows = statement.query(params![after, codec::limit(limit)])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (seq, ingested_at_ms) = (row.get::<_, i64>(0)?.unsigned_abs(), row.get(14)?);
+        all.push(KeptExplained { seq, ingested_at_ms, row: read(conn, names, row)? });
+    }
+    Ok(all)
 }
 
 fn at(conn: &Connection, names: &mut Names, seq: i64) -> Result<Option<Explained>> {
