@@ -13,6 +13,7 @@ use tapedeck_log::{
 
 mod acls;
 mod admin;
+mod ahead;
 mod asker;
 mod client;
 pub mod config;

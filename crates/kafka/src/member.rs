@@ -6,9 +6,6 @@
 //! writes nothing: librdkafka's own calls would send offsets without an id, which
 //! a broker takes from anybody while the group is empty.
 //!
-//! Where it has far to go, a reader beside it reads for it (`reader` says why),
-//! and what the member itself would fetch is paused.
-//!
 //! Not here: who owns what, which Kafka's cooperative assignor decides, and what
 //! lies in a partition, which `positions` takes.
 
@@ -23,17 +20,16 @@ use rdkafka::{
     consumer::{Consumer as _, ConsumerGroupMetadata},
     error::{KafkaError, RDKafkaErrorCode as Code},
 };
-use tapedeck_log::{
-    GroupOffset, LogError, Member, Placement, PollLimits, Polled, Reader as _, Record, Result, TopicPartition,
-};
+use tapedeck_log::{GroupOffset, LogError, Member, Placement, PollLimits, Polled, Record, Result, TopicPartition};
 
 use crate::{
+    ahead::Ahead,
     client::Client,
     consumer::{self, Bell, Change, Handle, Wanted},
     error::group_error,
     native::queue::{commit, seat},
     positions::{Fetched, Fetcher, State},
-    reader::{CAUGHT_UP, KafkaReader, LONGEST_WAIT, STARVED},
+    reader::LONGEST_WAIT,
     transact::Transactor,
 };
 
@@ -64,9 +60,7 @@ pub(crate) fn join(client: &Arc<Client>, group: &str, member: &str, topics: &[Ar
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     consumer.subscribe(&names).map_err(|error| group_error(&error, group, &format!("join group `{group}`")))?;
     Ok(Box::new(KafkaMember {
-        ahead: None,
-        is_held: false,
-        changed_over: None,
+        ahead: Ahead::new(client, &consumer, &bell),
         fetcher: Fetcher::new(client),
         client: Arc::clone(client),
         group: group.to_owned(),
@@ -92,12 +86,8 @@ struct KafkaMember {
     name: String,
     /// Its queues end before the consumer does.
     fetcher: Fetcher,
-    /// What reads all places of the fetcher meanwhile, which follows its positions.
-    ahead: Option<KafkaReader>,
-    /// Whether librdkafka was told to pause what the member itself would fetch.
-    is_held: bool,
-    /// When reading was last left to a reader, or to the member again.
-    changed_over: Option<Instant>,
+    /// Who reads for it where it has far to go.
+    ahead: Ahead,
     bell: Arc<Bell>,
     owned: BTreeSet<TopicPartition>,
     /// Partitions that the caller was told to give up, and has until the next poll.
@@ -126,7 +116,7 @@ impl KafkaMember {
     fn lose(&mut self) -> LogError {
         self.is_lost = true;
         self.owned.clear();
-        self.ahead = None;
+        self.ahead.close();
         self.fetcher.clear();
         self.fenced()
     }
@@ -272,96 +262,18 @@ impl KafkaMember {
 
     /// What was fetched, by whoever reads.
     fn fetch(&mut self, limits: PollLimits) -> Result<Fetched> {
-        if let Some(ahead) = &mut self.ahead {
-            let fetched = ahead.listen().and_then(|()| ahead.fetch(limits));
-            let is_done = fetched.is_err() || ahead.has_caught_up();
-            for cursor in ahead.fetcher().cursors() {
-                if let Some(own) = self.fetcher.find_mut(&cursor.place) {
-                    own.position = cursor.position;
-                }
-            }
-            if is_done {
-                self.end_ahead();
-            }
-            match fetched {
-                Ok(fetched) => return Ok(fetched),
-                // The member meets the same, and says it.
-                Err(error) => tracing::debug!(target: "kafka", group = self.group, "reading ahead ended: {error}"),
-            }
+        if let Some(fetched) = self.ahead.fetch(&mut self.fetcher, limits) {
+            return Ok(fetched);
         }
         self.go_on()?;
-        self.start_stopped()?;
         self.fetcher.fetch(limits)
     }
 
-    /// Waits for something to come. Who has far to go and starves gets a reader.
-    fn wait(&mut self, heard: u64, left: Duration) -> Result<()> {
-        let longest = left.min(LONGEST_WAIT);
-        let is_soon = self.changed_over.is_some_and(|at| at.elapsed() < CAUGHT_UP);
-        let may_starve = self.ahead.is_none() && longest >= STARVED && !is_soon;
-        if !(may_starve && self.fetcher.is_behind() && self.fetcher.is_reading()) {
-            self.bell.wait(heard, longest);
-        } else if !self.bell.wait(heard, STARVED) {
-            self.read_ahead()?;
-        }
-        Ok(())
-    }
-
-    /// Leaves reading to a reader, from where the member is.
-    fn read_ahead(&mut self) -> Result<()> {
-        let places = self.places();
-        self.changed_over = Some(Instant::now());
-        let mut ahead = KafkaReader::new(&self.client, Arc::clone(&self.bell));
-        let from: Vec<_> = self.fetcher.cursors().iter().map(|it| (it.place.clone(), it.position)).collect();
-        if let Err(error) = ahead.assign(&from) {
-            tracing::debug!(target: "kafka", group = self.group, "reading ahead did not begin: {error}");
-            return Ok(());
-        }
-        for cursor in self.fetcher.cursors() {
-            cursor.queue.forget();
-            ahead.fetcher().pause(std::slice::from_ref(&cursor.place), cursor.paused);
-        }
-        self.ahead = Some(ahead);
-        self.is_held = true;
-        self.consumer.pause(&places).map_err(|error| group_error(&error, &self.group, "pause reading"))
-    }
-
-    /// The member is to read itself, from where the reader came to.
-    fn end_ahead(&mut self) {
-        if self.ahead.take().is_some() {
-            self.changed_over = Some(Instant::now());
-            for cursor in self.fetcher.cursors() {
-                cursor.seek(cursor.position);
-            }
-        }
-    }
-
-    /// Takes reading up again where it was left to a reader that has ended.
+    /// The member reads itself, from where it is.
     fn go_on(&mut self) -> Result<()> {
-        if self.is_held && self.ahead.is_none() {
-            // The places first, so that nothing is fetched from before.
-            self.start_stopped()?;
-            let places = self.places();
-            self.consumer.resume(&places).map_err(|error| group_error(&error, &self.group, "go on reading"))?;
-            self.is_held = false;
-        }
-        Ok(())
-    }
-
-    /// The cluster's names of all places.
-    fn places(&mut self) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for cursor in self.fetcher.cursors() {
-            list.add_partition(&cursor.outer, cursor.number);
-        }
-        list
-    }
-
-    fn pause_all(&mut self, partitions: &[TopicPartition], paused: bool) {
-        self.fetcher.pause(partitions, paused);
-        if let Some(ahead) = &mut self.ahead {
-            ahead.fetcher().pause(partitions, paused);
-        }
+        self.start_stopped()?;
+        let resumed = self.ahead.resume(&mut self.fetcher);
+        resumed.map_err(|error| group_error(&error, &self.group, "go on reading"))
     }
 
     /// Our names of partitions.
@@ -427,7 +339,7 @@ impl Member for KafkaMember {
             self.polled = Instant::now();
             consumer::hear(&self.consumer, &self.client, &format!("read as a member of group `{}`", self.group))?;
             if self.consumer.context().has_change() {
-                self.end_ahead();
+                self.ahead.end(&mut self.fetcher);
                 self.go_on()?;
             }
             if let Some(change) = self.change()? {
@@ -438,7 +350,8 @@ impl Member for KafkaMember {
             if !fetched.records.is_empty() || fetched.moved || left.is_zero() {
                 return Ok(Polled::Records(fetched.records));
             }
-            self.wait(heard, left)?;
+            let waited = self.ahead.wait(&mut self.fetcher, heard, left.min(LONGEST_WAIT));
+            waited.map_err(|error| group_error(&error, &self.group, "read"))?;
         }
     }
 
@@ -455,7 +368,7 @@ impl Member for KafkaMember {
             return Err(self.fenced());
         }
         if self.position(partition) != Some(offset) {
-            self.end_ahead();
+            self.ahead.end(&mut self.fetcher);
         }
         match self.fetcher.find_mut(partition).filter(|_| self.owned.contains(partition)) {
             Some(cursor) => {
@@ -472,12 +385,14 @@ impl Member for KafkaMember {
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) {
-        self.pause_all(partitions, true);
+        self.fetcher.pause(partitions, true);
+        self.ahead.pause(partitions, true);
     }
 
     fn resume(&mut self, partitions: &[TopicPartition]) {
         let owned: Vec<_> = partitions.iter().filter(|partition| self.owned.contains(*partition)).cloned().collect();
-        self.pause_all(&owned, false);
+        self.fetcher.pause(&owned, false);
+        self.ahead.pause(&owned, false);
     }
 
     fn commit(&mut self, offsets: &[GroupOffset]) -> Result<()> {
@@ -534,7 +449,7 @@ impl Drop for KafkaMember {
     /// waits for the answer, 5 s at most.
     fn drop(&mut self) {
         self.transactor = None;
-        self.ahead = None;
+        self.ahead.close();
         self.consumer.context().close(&self.consumer);
         self.fetcher.clear();
     }
