@@ -84,8 +84,10 @@ fn executions_latest_metrics_and_statistics_are_searched() {
 #[test]
 fn explained_decisions_are_read_along_their_lists_and_chains() {
     assert_searches(forensics::KEYS, "COVERING INDEX forensics_time", &["list"]);
-    let steps = plan(&forensics::chain_sql());
-    assert!(steps[0].contains("forensics_chain (chain=? AND chain_index>?)"), "{steps:?}");
+    let steps = plan(forensics::STRETCHES);
+    assert!(steps[0].contains("PRIMARY KEY (chain=? AND first_index>?)"), "{steps:?}");
+    let steps = plan(&forensics::rows_sql());
+    assert!(steps[0].contains("INTEGER PRIMARY KEY (rowid>? AND rowid<?)"), "{steps:?}");
     assert!(steps.iter().all(|step| step.starts_with("SEARCH")), "{steps:?}");
     let steps = plan(&fills::decision_sql());
     assert!(steps.len() == 1 && steps[0].contains("fills_decision (decision_id=?)"), "{steps:?}");

@@ -25,10 +25,13 @@ mod retention;
 pub(super) use chains::heads;
 pub(super) use ids::Recent;
 pub(super) use importance::importance;
-#[cfg(test)]
-pub(super) use read::{KEYS, chain_sql};
 pub(super) use read::{chain, explained, explanations, feature_set, kept, last_of_symbols};
 pub(super) use retention::trim;
+#[cfg(test)]
+pub(super) use {
+    chains::STRETCHES,
+    read::{KEYS, rows_sql},
+};
 
 /// Keeps a batch, or nothing of it; see the trait.
 pub(super) fn apply(writer: &mut Handle, batch: &ExplainedBatch) -> Result<Vec<usize>> {
@@ -43,6 +46,7 @@ pub(super) fn apply(writer: &mut Handle, batch: &ExplainedBatch) -> Result<Vec<u
         Err(held) => return Ok(held),
     };
     chains::go_on(&transaction, batch)?;
+    chains::lay(&transaction, &batch.rows, first_seq)?;
     let mut sets = Sets::keep(&transaction, batch)?;
     keep(&transaction, &mut writer.names, &mut sets, batch, first_seq)?;
     importance::add(&transaction, &mut writer.names, &mut sets, batch)?;

@@ -8,7 +8,7 @@ use tapedeck_contracts::Timestamp;
 
 use super::{
     super::{codec, export::KeptExplained, failure::damaged, names::Names},
-    ids,
+    chains, ids,
 };
 use crate::{
     Explained, ExplainedQuery, Origin, PageKey, Result,
@@ -83,9 +83,9 @@ pub(in crate::sqlite) fn explanations(
     found.into_iter().map(row_of).collect()
 }
 
-/// Records of a chain from an index on.
-pub(in crate::sqlite) fn chain_sql() -> String {
-    select("f.chain = ?1 AND f.chain_index >= ?2 ORDER BY f.chain_index LIMIT ?3")
+/// Rows by their numbers.
+pub(in crate::sqlite) fn rows_sql() -> String {
+    select("f.seq >= ?1 AND f.seq < ?2 ORDER BY f.seq LIMIT ?3")
 }
 
 /// Records of a chain in its order.
@@ -96,13 +96,18 @@ pub(in crate::sqlite) fn chain(
     from: u64,
     limit: usize,
 ) -> Result<Vec<Explained>> {
-    let from = i64::try_from(from).unwrap_or(i64::MAX);
-    let mut statement = conn.prepare_cached(&chain_sql())?;
-    let mut rows = statement.query(params![chain, from, codec::limit(limit)])?;
+    let mut statement = conn.prepare_cached(&rows_sql())?;
     let mut records = Vec::new();
-    while let Some(row) = rows.next()? {
-        records.push(read(conn, names, row)?);
-    }
+    chains::stretches(conn, chain, i64::try_from(from).unwrap_or(i64::MAX), |stretch| {
+        let skipped = from.saturating_sub(stretch.first_index).min(stretch.records);
+        let (first, end) =
+            (stretch.first_seq + skipped.cast_signed(), stretch.first_seq + stretch.records.cast_signed());
+        let mut rows = statement.query(params![first, end, codec::limit(limit - records.len())])?;
+        while let Some(row) = rows.next()? {
+            records.push(read(conn, names, row)?);
+        }
+        Ok(records.len() >= limit)
+    })?;
     Ok(records)
 }
 

@@ -32,8 +32,12 @@ pub(in crate::sqlite) fn trim(conn: &Connection, before_ms: i64, limit: usize) -
     }
     let mut begin =
         conn.prepare_cached("UPDATE forensics_chains SET begins = ?2, begins_hash = ?3 WHERE chain = ?1")?;
+    let mut forget = conn.prepare_cached(
+        "DELETE FROM forensics_stretches WHERE chain = ?1 AND first_index < ?2 AND first_index + records <= ?2",
+    )?;
     for (chain, (index, hash)) in begins {
         begin.execute(params![chain, index, hash])?;
+        forget.execute(params![chain, index])?;
     }
     // A symbol nothing was decided of in all that time has nothing to be compared with.
     conn.prepare_cached("DELETE FROM forensics_symbols WHERE seq <= ?1")?.execute(params![last])?;
