@@ -2,19 +2,14 @@
 //!
 //! Not here: what is asked of them.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use bytes::Bytes;
 use tapedeck_contracts::{
     Event, EventId, Timestamp,
     catalogue::dlq_of,
     events::{AuditEntry, Envelope, TradingDecision},
+    headers,
 };
 use tapedeck_flow::{Boundaries, DeliveryConfig, Failure, Gauges, Stop};
 use tapedeck_log::{
@@ -22,13 +17,13 @@ use tapedeck_log::{
 };
 use tapedeck_roles::{
     Context,
-    forensics::{self, Anchor, AnchorRule, shell},
+    forensics::{self, Anchor, AnchorRule, Head, shell, verify_store},
     inference::{
         InferenceConfig, Models,
         posted::{Question, answer},
     },
 };
-use tapedeck_store::{Explained, Explanations, SqliteConfig, SqliteStore};
+use tapedeck_store::{Explained, Explanations, SqliteConfig, SqliteStore, Store};
 
 pub(crate) const PARTITIONS: u32 = 3;
 pub(crate) const SYMBOLS: [&str; 4] = ["BTCUSDT", "ETHUSDT", "EURUSD", "SOLUSDT"];
@@ -42,7 +37,7 @@ pub(crate) struct Tape {
     pub(crate) log: Arc<EmbeddedLog>,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) models: Arc<Models>,
-    pub(crate) dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Tape {
@@ -64,7 +59,7 @@ impl Tape {
             compact: false,
         });
         log.create_topics(&topics).unwrap();
-        Self { log, store, models, dir }
+        Self { log, store, models, _dir: dir }
     }
 
     /// Appends decisions, each to the partition of its symbol.
@@ -74,7 +69,11 @@ impl Tape {
 
     /// Runs the role until it is through with all that is in the log.
     pub(crate) fn settle(&self) {
-        let running = Running::start(self, Options::default());
+        self.settle_with(Options::default());
+    }
+
+    pub(crate) fn settle_with(&self, options: Options) {
+        let running = Running::start(self, options);
         running.until(|| self.is_settled());
         running.end().unwrap();
     }
@@ -88,29 +87,33 @@ impl Tape {
         })
     }
 
-    pub(crate) fn read(&self, topic: &str) -> Vec<LogRecord> {
-        let mut all = Vec::new();
-        for partition in 0..PARTITIONS {
-            let place = TopicPartition::new(topic, partition);
-            let (start, end) = self.log.bounds(&place).unwrap();
-            let mut reader = self.log.reader().unwrap();
-            reader.assign(&[(place.clone(), start)]).unwrap();
-            let limits = PollLimits { max_records: 1_000, max_bytes: 1 << 20, timeout: Duration::from_secs(1) };
-            while reader.position(&place).unwrap() < end {
-                all.extend(reader.poll(limits).unwrap());
-            }
-        }
-        all
-    }
-
     /// All anchors of the audit log, with the ids of their entries.
     pub(crate) fn anchors(&self) -> Vec<(String, Anchor)> {
-        let anchor = |record: LogRecord| {
-            let id = record.headers.text("ce_id").unwrap().to_owned();
-            let entry: Envelope<AuditEntry> = serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
-            (id, Anchor::from_entry(&entry.data).unwrap().unwrap())
+        anchors_of(&self.log)
+    }
+
+    /// The records of dead letters: the error's class, its path, and its text.
+    pub(crate) fn dead_letters(&self) -> Vec<(String, Option<String>, String)> {
+        let text = |record: &LogRecord, name| record.headers.text(name).map(str::to_owned);
+        let letter = |record: LogRecord| {
+            let class = text(&record, headers::DLQ_ERROR_CLASS).unwrap();
+            (class, text(&record, headers::DLQ_ERROR_PATH), text(&record, headers::DLQ_ERROR).unwrap())
         };
-        self.read(forensics::AUDIT).into_iter().map(anchor).collect()
+        read(&self.log, &dlq_of(forensics::DECISIONS)).into_iter().map(letter).collect()
+    }
+
+    /// Every decision has one row, and every chain holds, vouched for to its end.
+    pub(crate) fn assert_whole(&self, decisions: &[TradingDecision]) {
+        let mut wanted: Vec<_> = decisions.iter().map(|decision| decision.decision_id.to_string()).collect();
+        let mut found: Vec<_> = self.rows().into_iter().map(|row| row.decision_id).collect();
+        wanted.sort();
+        found.sort();
+        assert_eq!(found, wanted);
+        let anchors: Vec<Anchor> = self.anchors().into_iter().map(|(_, anchor)| anchor).collect();
+        for chain in 0..PARTITIONS {
+            let verified = verify_store(&*self.store, Head::start(chain), anchors.iter().copied(), |_| {}).unwrap();
+            assert_eq!(verified.anchored, verified.head.records, "the role anchored what it kept before it ended");
+        }
     }
 
     /// All rows of all chains.
@@ -119,12 +122,38 @@ impl Tape {
     }
 }
 
+pub(crate) fn read(log: &EmbeddedLog, topic: &str) -> Vec<LogRecord> {
+    let mut all = Vec::new();
+    for partition in 0..PARTITIONS {
+        let place = TopicPartition::new(topic, partition);
+        let (start, end) = log.bounds(&place).unwrap();
+        let mut reader = log.reader().unwrap();
+        reader.assign(&[(place.clone(), start)]).unwrap();
+        let limits = PollLimits { max_records: 1_000, max_bytes: 1 << 20, timeout: Duration::from_secs(1) };
+        while reader.position(&place).unwrap() < end {
+            all.extend(reader.poll(limits).unwrap());
+        }
+    }
+    all
+}
+
+pub(crate) fn anchors_of(log: &EmbeddedLog) -> Vec<(String, Anchor)> {
+    let anchor = |record: LogRecord| {
+        let id = record.headers.text("ce_id").unwrap().to_owned();
+        let entry: Envelope<AuditEntry> = serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
+        (id, Anchor::from_entry(&entry.data).unwrap().unwrap())
+    };
+    read(log, forensics::AUDIT).into_iter().map(anchor).collect()
+}
+
 pub(crate) fn open_store(dir: &Path) -> Arc<SqliteStore> {
     SqliteStore::open(&dir.join("store"), SqliteConfig::default()).unwrap()
 }
 
 /// How the role runs.
 pub(crate) struct Options {
+    /// Instead of the tape's own.
+    pub(crate) store: Option<Arc<dyn Store>>,
     pub(crate) anchors: AnchorRule,
     pub(crate) boundaries: Boundaries,
     pub(crate) delivery: DeliveryConfig,
@@ -133,7 +162,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         let delivery = DeliveryConfig { batch_max_age_ms: 1, batch_max_records: 50, ..DeliveryConfig::default() };
-        Self { anchors: AT_THE_END, boundaries: Boundaries::default(), delivery }
+        Self { store: None, anchors: AT_THE_END, boundaries: Boundaries::default(), delivery }
     }
 }
 
@@ -156,7 +185,8 @@ impl Running {
             aside: Default::default(),
             budget: Default::default(),
         };
-        let (store, models) = (Arc::clone(&tape.store), Arc::clone(&tape.models));
+        let store = options.store.unwrap_or_else(|| Arc::clone(&tape.store) as Arc<dyn Store>);
+        let models = Arc::clone(&tape.models);
         let run = move || shell::run_with(ctx, store, models, options.delivery, options.anchors);
         Self { stop, gauges, thread: std::thread::spawn(run) }
     }
@@ -168,18 +198,18 @@ impl Running {
         }
     }
 
-    pub(crate) fn poison(&self) -> u64 {
-        self.gauges.poison.load(Relaxed)
-    }
-
     pub(crate) fn end(self) -> Result<(), Failure> {
         self.stop.request();
-        self.join().expect("the role did not panic")
+        self.thread.join().expect("the role did not panic")
     }
 
-    /// How it ended; none where it panicked.
-    pub(crate) fn join(self) -> Option<Result<(), Failure>> {
-        self.thread.join().ok()
+    /// Waits for the panic that it was given.
+    pub(crate) fn until_crashed(self, tape: &Tape) {
+        while !self.thread.is_finished() {
+            assert!(!tape.is_settled(), "it was to end before");
+            self.stop.wait(Duration::from_millis(1));
+        }
+        assert!(self.thread.join().is_err(), "it was to end by a panic");
     }
 }
 
@@ -235,4 +265,19 @@ pub(crate) fn decision(models: &Models, n: u32) -> TradingDecision {
     let id = EventId::from_file("forensics", u64::from(n));
     let time = Timestamp::from_micros(1_761_057_000_000_000 + i64::from(n) * 1_000_000);
     answer(&config, &set, &question, id, time).unwrap().decision
+}
+
+/// A folder of models with the demo's three, and the config that reads it.
+pub(crate) fn folder() -> (tempfile::TempDir, InferenceConfig) {
+    let dir = tempfile::tempdir().unwrap();
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    for (specialist, file) in
+        [("bull_specialist", "v1.json"), ("bear_specialist", "v1.ubj"), ("sideways_specialist", "v1.txt")]
+    {
+        std::fs::create_dir(dir.path().join(specialist)).unwrap();
+        std::fs::copy(shipped.join(specialist).join(file), dir.path().join(specialist).join(file)).unwrap();
+    }
+    let mut config = InferenceConfig::default();
+    config.models.dir = Some(dir.path().to_owned());
+    (dir, config)
 }

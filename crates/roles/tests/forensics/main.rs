@@ -5,5 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nothing to show")]
 
+mod audit;
 mod common;
+mod crashes;
 mod role;
+mod wrapped;
