@@ -56,6 +56,7 @@ impl Tape {
             shell::REGIMES,
             shell::RISK,
             shell::MODEL_UPDATES,
+            "alerts.v1",
             "tapedeck.inference.state",
         ];
         let topics = names.map(|name| TopicConfig {
@@ -294,18 +295,7 @@ fn a_new_model_decides_without_a_pause_and_still_does_after_a_restart() {
     std::fs::copy(dir.join("bull_specialist/v1.json"), dir.join("bull_specialist/v2.json")).unwrap();
     // Later, so that it is not what decides at the next start anyway.
     std::fs::copy(dir.join("bull_specialist/v1.json"), dir.join("bull_specialist/v3.json")).unwrap();
-    let body = r#"{"event_type":"model_update","timestamp":"2025-01-01T00:00:00Z","model_id":"bull_specialist_v2",
-        "update_type":"incremental","data_window":{"start":"2025-01-01T00:00:00Z","end":"2025-01-01T00:00:00Z"},
-        "performance_metrics":{},"stability_check":"passed"}"#;
-    let update = Record {
-        topic: shell::MODEL_UPDATES.into(),
-        partition: Some(1),
-        key: Some("bull_specialist".into()),
-        value: Some(body.into()),
-        headers: Default::default(),
-        timestamp_ms: None,
-    };
-    tape.log.append(vec![update]).unwrap();
+    tape.log.append(vec![announced("bull_specialist_v2")]).unwrap();
     tape.log.append(records[200..300].to_vec()).unwrap();
     tape.settle(LIVE);
     tape.log.append(records[300..].to_vec()).unwrap();
@@ -315,6 +305,35 @@ fn a_new_model_decides_without_a_pause_and_still_does_after_a_restart() {
         *versions.entry(decision.model_versions["bull_specialist"].clone()).or_insert(0) += 1;
     }
     assert_eq!(versions, BTreeMap::from([("v1".to_owned(), 200), ("v2".to_owned(), records.len() - 200)]));
+}
+
+/// The update that announces a model.
+fn announced(model_id: &str) -> Record {
+    let body = r#"{"event_type":"model_update","timestamp":"2025-01-01T00:00:00Z","model_id":"ID",
+        "update_type":"incremental","data_window":{"start":"2025-01-01T00:00:00Z","end":"2025-01-01T00:00:00Z"},
+        "performance_metrics":{},"stability_check":"passed"}"#;
+    Record {
+        topic: shell::MODEL_UPDATES.into(),
+        partition: Some(1),
+        key: Some("bull_specialist".into()),
+        value: Some(body.replace("ID", model_id).into()),
+        headers: Default::default(),
+        timestamp_ms: None,
+    }
+}
+
+#[test]
+fn a_model_that_is_announced_and_does_not_come_is_told_by_an_alert_and_the_old_one_goes_on() {
+    let mut tape = Tape::new();
+    tape.config.models.wait_s = 0;
+    tape.log.append(vec![announced("bull_specialist_v9")]).unwrap();
+    tape.log.append(market(10)).unwrap();
+    tape.settle(LIVE);
+    let alerts = tape.read("alerts.v1");
+    assert_eq!(alerts.len(), 1);
+    let Event::Alert(alert) = Delivery::decode(alerts[0].clone(), 0).unwrap().event else { panic!("{alerts:?}") };
+    assert_eq!((alert.code.as_str(), &alert.context["version"]), ("MODEL_NOT_LOADED", &"v9".into()));
+    assert!(tape.decisions().values().all(|(_, decision)| decision.model_versions["bull_specialist"] == "v1"));
 }
 
 fn copy(from: &Path, to: &Path) {

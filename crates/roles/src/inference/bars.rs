@@ -1,7 +1,8 @@
 //! The final bars of a symbol: as the market sends them or, where it sends quotes
 //! and trades, gathered over intervals of event time that begin at whole multiples
 //! of their length since 1970. A gathered bar closes with the symbol's first event
-//! at or past its end; empty bars are not invented.
+//! at or past its end; empty bars are not invented, and a price that comes after its
+//! bar was closed is left out.
 //!
 //! Not here: what is made of a bar.
 
@@ -9,12 +10,14 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{
     Timestamp,
-    decimal::Wide,
     events::{MarketData, MarketKind, market::interval_micros},
 };
 
 use super::features::{Bar, float};
-use crate::price::price_of;
+use crate::{
+    price::price_of,
+    strategy::bars::{Added, Gatherer},
+};
 
 /// A final bar.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,19 +35,9 @@ pub struct FinalBar {
 /// Makes bars of a symbol's events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bars {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    open: Option<OpenBar>,
-    /// The market sends bars of this symbol: nothing is gathered any more.
+    gatherer: Gatherer,
+    /// Of the open bar.
     #[serde(default)]
-    are_sent: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct OpenBar {
-    end_us: i64,
-    high: Wide,
-    low: Wide,
-    close: Wide,
     volume: f64,
 }
 
@@ -53,49 +46,27 @@ impl Bars {
     pub fn take(&mut self, data: &MarketData, interval_us: i64) -> Option<FinalBar> {
         if data.kind() == MarketKind::Bar {
             let bar = Bar::of(data)?;
-            self.are_sent = true;
-            self.open = None;
+            self.gatherer.bars_are_sent();
             let length_us = data.interval.as_deref().and_then(interval_micros).unwrap_or(interval_us);
             let close = data.close.unwrap_or(data.price).0;
             return Some(FinalBar { bar, close, end: data.timestamp, minutes: minutes(length_us) });
         }
-        if self.are_sent {
-            return None;
-        }
         let now_us = data.timestamp.micros();
-        let closed = self.open.take_if(|open| open.end_us <= now_us);
-        self.add(data, now_us, interval_us);
-        closed.map(|open| open.closed(interval_us))
-    }
-
-    fn add(&mut self, data: &MarketData, now_us: i64, interval_us: i64) {
-        let price = Wide(price_of(data));
+        let end_us = self.gatherer.end_us();
+        let closed = self.gatherer.close(now_us).zip(end_us).map(|(bar, end_us)| FinalBar {
+            bar: Bar { high: float(bar.high), low: float(bar.low), close: float(bar.close), volume: self.volume },
+            close: bar.close,
+            end: Timestamp::from_micros(end_us),
+            minutes: minutes(interval_us),
+        });
         // Sizes of quotes are offers, not trades.
         let volume = if data.kind() == MarketKind::Trade { float(data.volume.0) } else { 0.0 };
-        match &mut self.open {
-            Some(open) => {
-                open.high = open.high.max(price);
-                open.low = open.low.min(price);
-                open.close = price;
-                open.volume += volume;
-            }
-            None => {
-                let end_us = now_us - now_us.rem_euclid(interval_us) + interval_us;
-                self.open = Some(OpenBar { end_us, high: price, low: price, close: price, volume });
-            }
+        match self.gatherer.add(now_us, price_of(data), interval_us) {
+            Added::ToNewBar { .. } => self.volume = volume,
+            Added::ToOpenBar => self.volume += volume,
+            Added::TooLate => {}
         }
-    }
-}
-
-impl OpenBar {
-    fn closed(&self, interval_us: i64) -> FinalBar {
-        let (high, low, close) = (float(self.high.0), float(self.low.0), float(self.close.0));
-        FinalBar {
-            bar: Bar { high, low, close, volume: self.volume },
-            close: self.close.0,
-            end: Timestamp::from_micros(self.end_us),
-            minutes: minutes(interval_us),
-        }
+        closed
     }
 }
 
@@ -129,6 +100,16 @@ mod tests {
         // Nothing happened for two minutes: there are no bars of them.
         let bar = bars.take(&event(200, 7), MINUTE_US).expect("the minute is over");
         assert_eq!((bar.close, bar.end.micros()), (Decimal::from(50), 2 * MINUTE_US));
+    }
+
+    #[test]
+    fn a_price_that_comes_after_its_bar_was_closed_is_left_out() {
+        let mut bars = Bars::default();
+        bars.take(&event(5, 10), MINUTE_US);
+        assert!(bars.take(&event(61, 20), MINUTE_US).is_some());
+        assert_eq!(bars.take(&event(59, 1), MINUTE_US), None);
+        let bar = bars.take(&event(120, 20), MINUTE_US).expect("the second minute is over");
+        assert_eq!(bar.bar, Bar { high: 20.0, low: 20.0, close: 20.0, volume: 2.0 });
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!
 //! Not here: orders, which the paper broker makes of signals.
 
-mod bars;
+pub(crate) mod bars;
 pub mod config;
 mod core;
 mod rules;

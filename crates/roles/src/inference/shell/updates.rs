@@ -11,18 +11,24 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tapedeck_contracts::{Event, events::ModelUpdate};
-use tapedeck_flow::{Delivery, Failure, Stop};
-use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, TopicPartition};
+use tapedeck_contracts::{
+    Event, EventId,
+    events::{Alert, ModelUpdate, Severity},
+};
+use tapedeck_flow::{Delivery, Failure, Outbound, Stop};
+use tapedeck_log::{Log, LogError, LogRecord, PollLimits, Reader, Record, TopicPartition};
 
 use super::{MODEL_UPDATES, ROLE};
-use crate::inference::models::{History, ModelError, Models, Updated};
+use crate::inference::models::{History, ModelError, Models, Updated, version_of};
 
 /// How often updates are looked for, and a version that is not there yet: new models
 /// come by the hour, and a fifth of a second is late for none.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Updates that wait for their files; beyond that the oldest is reported.
+/// Where it is told that a model cannot be had.
+const ALERTS: &str = "alerts.v1";
+
+/// Updates that wait for their files; beyond that the next is reported at once.
 const MAX_WAITING: usize = 64;
 
 /// Of one look. It may wait a little, so that catching up does not spin.
@@ -90,8 +96,9 @@ impl Loader {
         if self.thread.is_some() {
             return Ok(());
         }
-        let mut updates = Updates::open(&*self.log, Arc::clone(&self.models), self.wait, &lock(&self.shared))?;
-        updates.catch_up(&*self.log)?;
+        let mut updates =
+            Updates::open(Arc::clone(&self.log), Arc::clone(&self.models), self.wait, &lock(&self.shared))?;
+        updates.catch_up()?;
         *lock(&self.shared) = updates.kept();
         let (shared, stop) = (Arc::clone(&self.shared), self.stop.clone());
         let work = move || {
@@ -130,6 +137,7 @@ fn lock(shared: &Mutex<KeptModels>) -> MutexGuard<'_, KeptModels> {
 
 /// The topic, and what waits for its file.
 struct Updates {
+    log: Arc<dyn Log>,
     models: Arc<Models>,
     reader: Box<dyn Reader>,
     places: Vec<TopicPartition>,
@@ -139,6 +147,8 @@ struct Updates {
 }
 
 struct Waiting {
+    /// Of the update's event.
+    id: EventId,
     update: ModelUpdate,
     partition: u32,
     offset: u64,
@@ -146,7 +156,7 @@ struct Waiting {
 }
 
 impl Updates {
-    fn open(log: &dyn Log, models: Arc<Models>, wait: Duration, kept: &KeptModels) -> Result<Self, Failure> {
+    fn open(log: Arc<dyn Log>, models: Arc<Models>, wait: Duration, kept: &KeptModels) -> Result<Self, Failure> {
         let topics = log.topics()?;
         let topic = topics.iter().find(|topic| &*topic.config.name == MODEL_UPDATES);
         let count = topic.map_or(0, |topic| topic.config.partitions);
@@ -160,13 +170,13 @@ impl Updates {
         }
         let mut reader = log.reader()?;
         reader.assign(&places.iter().map(|place| (place.clone(), next[&place.partition])).collect::<Vec<_>>())?;
-        Ok(Self { models, reader, places, waiting: VecDeque::new(), wait, next })
+        Ok(Self { log, models, reader, places, waiting: VecDeque::new(), wait, next })
     }
 
     /// Reads to the end as of now.
-    fn catch_up(&mut self, log: &dyn Log) -> Result<(), Failure> {
+    fn catch_up(&mut self) -> Result<(), Failure> {
         for place in self.places.clone() {
-            let end = log.bounds(&place)?.1;
+            let end = self.log.bounds(&place)?.1;
             while self.reader.position(&place).is_some_and(|next| next < end) {
                 self.look()?;
             }
@@ -198,10 +208,10 @@ impl Updates {
     fn take(&mut self, record: LogRecord) {
         let (partition, offset) = (record.partition, record.offset);
         match Delivery::decode(record, 0) {
-            Ok(Delivery { event: Event::ModelUpdate(update), .. }) => {
+            Ok(Delivery { id, event: Event::ModelUpdate(update), .. }) => {
                 // What waited for this specialist's file is out of date.
                 self.waiting.retain(|waiting| waiting.update.specialist() != update.specialist());
-                self.apply(Waiting { update: *update, partition, offset, since: Instant::now() });
+                self.apply(Waiting { id, update: *update, partition, offset, since: Instant::now() });
             }
             Ok(_) => {}
             Err(error) => tracing::error!(role = ROLE, %error, "a model update that cannot be read is left out"),
@@ -209,7 +219,6 @@ impl Updates {
     }
 
     fn apply(&mut self, waiting: Waiting) {
-        let id = &waiting.update.model_id;
         match self.models.update(&waiting.update) {
             Ok(Updated::Swapped { specialist, version }) => {
                 tracing::info!(role = ROLE, specialist, version, "another model decides");
@@ -218,7 +227,16 @@ impl Updates {
             Err(ModelError::NotThere(_)) if waiting.since.elapsed() < self.wait && self.waiting.len() < MAX_WAITING => {
                 self.waiting.push_back(waiting);
             }
-            Err(error) => tracing::error!(role = ROLE, model = id, %error, "the model that decided goes on"),
+            Err(error) => {
+                let model = &waiting.update.model_id;
+                tracing::error!(role = ROLE, model, %error, "the model that decided goes on");
+                match self.log.append(vec![missing(&waiting, &error)]) {
+                    // Told later: it is tried again with the model itself.
+                    Err(LogError::Transient(_)) if self.waiting.len() < MAX_WAITING => self.waiting.push_back(waiting),
+                    Err(error) => tracing::error!(role = ROLE, model, %error, "the alert of it cannot be written"),
+                    Ok(_) => {}
+                }
+            }
         }
     }
 
@@ -231,4 +249,33 @@ impl Updates {
         }
         KeptModels { history: self.models.history(), next }
     }
+}
+
+/// The alert for a version that was announced and does not decide. Every process that
+/// reads the update says the same under the same id.
+fn missing(waiting: &Waiting, error: &ModelError) -> Record {
+    let Waiting { id, update, .. } = waiting;
+    let specialist = update.specialist();
+    let context = [
+        ("model_id", update.model_id.clone()),
+        ("specialist", specialist.to_owned()),
+        ("version", version_of(update).unwrap_or_default()),
+    ];
+    let id = EventId::derived(id, ROLE, ALERTS, specialist, 0);
+    let alert = Alert {
+        event_id: id.clone(),
+        timestamp: update.timestamp,
+        severity: Severity::Error,
+        code: "MODEL_NOT_LOADED".into(),
+        message: format!(
+            "{} was announced and does not decide, the version before it goes on: {error}",
+            update.model_id
+        ),
+        context: context.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
+        source: ROLE.into(),
+        account: None,
+        decision_id: None,
+    };
+    let outbound = Outbound::first(ALERTS, id, Event::Alert(Box::new(alert)));
+    outbound.into_record(ROLE).expect("an alert is text")
 }
