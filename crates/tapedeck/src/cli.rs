@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tapedeck_roles::forward_test::config::TradeSource;
 
 use crate::chaos::FaultKind;
 
@@ -175,6 +176,17 @@ pub(crate) struct DemoArgs {
     /// How many seconds of the market pass in one second
     #[arg(long, default_value = "20x")]
     pub(crate) speed: String,
+    /// What the account trades: signals of strategies, or decisions of specialists
+    #[arg(long, default_value = "signals", value_name = "SOURCE", value_parser = trade_source)]
+    pub(crate) trade: TradeSource,
+}
+
+fn trade_source(text: &str) -> Result<TradeSource, String> {
+    match text {
+        "signals" => Ok(TradeSource::Signals),
+        "decisions" => Ok(TradeSource::Decisions),
+        _ => Err("expected signals or decisions".into()),
+    }
 }
 
 #[derive(Debug, Args)]

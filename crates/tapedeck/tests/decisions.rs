@@ -238,9 +238,9 @@ fn a_question_over_http_is_answered_with_a_decision_that_is_on_the_tape() {
 #[test]
 fn the_demo_shows_decisions_and_what_came_of_them() {
     let dir = tempfile::tempdir().unwrap();
-    let deck = Deck::start(&["demo", "--speed", "120x", "--data", text(dir.path())]);
+    let deck = Deck::start(&["demo", "--trade", "decisions", "--speed", "120x", "--data", text(dir.path())]);
     let fill = eventually("a fill of a decision", || {
-        let (status, page) = deck.ask("/api/fills?account=DEMO-DECISIONS&limit=1");
+        let (status, page) = deck.ask("/api/fills?account=DEMO&limit=1");
         page["items"].as_array().filter(|_| status == 200)?.first().cloned()
     });
     assert_eq!(deck.terminate(), 0);

@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use tapedeck_contracts::Timestamp;
 use tapedeck_flow::Stop;
-use tapedeck_roles::inference::InferenceConfig;
+use tapedeck_roles::{forward_test::config::TradeSource, inference::InferenceConfig};
 
 use super::{checked, stop_on_signals, up};
 use crate::{
@@ -60,14 +60,9 @@ account = "DEMO"
 currency = "USDT"
 market_source = "demo"
 
-[[sessions]]
-id = "demo-decisions"
-account = "DEMO-DECISIONS"
-currency = "USDT"
-market_source = "demo"
-source = "decisions"
-
 [inference]
+enabled = "yes"
+account = "DEMO"
 interval = "1s"
 max_size = "2"
 lot = "0.001"
@@ -107,11 +102,14 @@ pub(super) fn run(mut config: Config, data: Option<PathBuf>, args: &DemoArgs, js
              {url}/api/positions/latest\n  \
              {url}/api/metrics/symbols\n  \
              {url}/docs\n\n\
+             and see what the specialists decide:\n  \
+             tapedeck consume trading_decisions --tail 1 --data {}\n\n\
              Its times run ahead of the clock. Ctrl-C ends it; the same command goes on where it was.{}",
             args.speed,
             config.data.dir.display(),
             // The market of a first run begins now.
             Timestamp::from_millis(jiff::Timestamp::now().as_millisecond() - 60_000),
+            config.data.dir.display(),
             names.map(|names| own_names(&names, &config)).unwrap_or_default(),
         ));
     }
@@ -134,6 +132,13 @@ fn demo_config(mut config: Config, args: &DemoArgs) -> anyhow::Result<Config> {
     config.instruments = demo.instruments;
     config.strategies = demo.strategies;
     config.sessions = demo.sessions;
+    if args.trade == TradeSource::Decisions {
+        // One account trades one of the two, and nobody else would take the signals.
+        config.strategies.clear();
+        for session in &mut config.sessions {
+            session.source = TradeSource::Decisions;
+        }
+    }
     // Where models come from is the user's: the demo shows what they decide.
     let models = config.inference_section.models;
     config.inference_section = InferenceConfig { models, ..demo.inference };
@@ -155,7 +160,11 @@ mod tests {
     #[test]
     fn the_demo_is_a_config_without_mistakes() {
         let config = crate::config::load(None, &BTreeMap::new()).unwrap();
-        let config = demo_config(config, &DemoArgs { seed: 1, speed: "20x".into() }).unwrap();
-        assert_eq!(config.check(), Vec::<String>::new());
+        for trade in [TradeSource::Signals, TradeSource::Decisions] {
+            let args = DemoArgs { seed: 1, speed: "20x".into(), trade };
+            let config = demo_config(config.clone(), &args).unwrap();
+            assert_eq!(config.check(), Vec::<String>::new());
+            assert!(config.decides());
+        }
     }
 }
