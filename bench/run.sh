@@ -10,7 +10,8 @@
 # (100,000), OUTAGE_S and CATCH_UP_PER_S the outage before catch-up (30, 20,000),
 # STORE_OUTAGE_S how long the store is away in outage (60), RECORDS how many each turn of
 # kafka moves (1,000,000), PYTHON the interpreter of shap's peers (3.12 or newer for the
-# newest of them), REPORTS how many each turn of pipeline stores (300,000),
+# newest of them), REPORTS how many each turn of pipeline stores (300,000;
+# Python gets a tenth of as many decisions),
 # BENCH_DIR where logs and stores are written (a temporary folder; emit needs 25 GB).
 set -eu
 cd "$(dirname "$0")/.."
@@ -142,20 +143,25 @@ part_kafka() {
     done
 }
 
-# Execution reports from Kafka into PostgreSQL, by the recorder and by Python.
+# Execution reports and decisions from Kafka into PostgreSQL, by the program and by Python.
 part_pipeline() {
     # PostgreSQL never runs as root: its own user has to enter its folder.
     chmod 711 "$work"
     server kafka.sh "$work/kafka" || { echo "pipeline skipped: no Kafka can be started here"; return 0; }
     server postgres.sh "$work/postgres" || { echo "pipeline skipped: no PostgreSQL can be started here"; return 0; }
-    if environment pipeline; then
-        # The URL holds a password: it is not shown.
-        say "$bench pipeline … ${REPORTS:-300000}"
-        $bench pipeline "$(cat "$work/kafka/bootstrap")" "$(cat "$work/postgres/url")" "$program" "$python" \
-            bench/peers/pipeline/peer.py "$work/pipeline" "${REPORTS:-300000}"
-    fi
+    # Python explains some thousand decisions a second: it gets a tenth of them.
+    turns pipeline reports "${REPORTS:-300000}" "${REPORTS:-300000}"
+    turns forensics decisions "${REPORTS:-300000}" $((${REPORTS:-300000} / 10))
     stop_servers
     rm -rf "$work/kafka" "$work/postgres" "$work/pipeline"
+}
+
+turns() { # PEER WHAT ROWS PEER_ROWS
+    environment "$1" || return 0
+    # The URL holds a password: it is not shown.
+    say "$bench pipeline $2 … $3 $4"
+    $bench pipeline "$2" "$(cat "$work/kafka/bootstrap")" "$(cat "$work/postgres/url")" "$program" "$python" \
+        "bench/peers/$1/peer.py" "$work/pipeline" "$3" "$4"
 }
 
 # Contributions of features, by us and by Python, on the same rows and one thread.

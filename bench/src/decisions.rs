@@ -3,7 +3,7 @@
 //!
 //! Not here: the body of a decision (`tapedeck-bench-pace`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
 
 use tapedeck_bench_pace::decision;
 use tapedeck_contracts::{
@@ -11,8 +11,8 @@ use tapedeck_contracts::{
     headers::{Place, Seq},
 };
 use tapedeck_flow::Outbound;
-use tapedeck_log::{Log, PollLimits, TopicPartition};
-use tapedeck_roles::inference::Models;
+use tapedeck_log::{Log, PollLimits, Record, TopicPartition};
+use tapedeck_roles::inference::{InferenceConfig, Models};
 
 /// Where decisions go.
 pub(crate) const TOPIC: &str = "trading_decisions";
@@ -85,6 +85,15 @@ impl Decisions {
     pub(crate) fn made(&self, n: u64) -> &Outbound {
         &self.0[decision::symbol_of(n)]
     }
+}
+
+/// The n-th decision of the demo's specialists, as inference would append it.
+pub(crate) fn record(n: u64) -> anyhow::Result<Record> {
+    thread_local! {
+        static DECISIONS: RefCell<Decisions> =
+            RefCell::new(Decisions::of(&Models::open(&InferenceConfig::default()).expect("the demo's models")));
+    }
+    DECISIONS.with_borrow_mut(|decisions| Ok(decisions.make(n).clone().into_record("inference")?))
 }
 
 /// What lies in the log of decisions 0 to `count` - 1.

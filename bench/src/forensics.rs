@@ -34,7 +34,7 @@ use tapedeck_roles::{
 };
 use tapedeck_store::{Explanations, SqliteConfig, SqliteStore};
 
-use crate::decisions::{Decisions, TOPIC};
+use crate::decisions::Decisions;
 
 /// Decisions are emitted in bursts so long apart: a loop that spins would take one of
 /// two cores from who explains.
@@ -107,7 +107,7 @@ pub(crate) fn run(dir: &Path, pace: Pace) -> anyhow::Result<()> {
         show(latest),
         show(seen.all.saturating_sub(emitted)),
     );
-    look_up(&*store, calls)?;
+    look_up(&store, calls)?;
     stop.request();
     role.join().map_err(|_| anyhow::anyhow!("the role panicked"))??;
     drop(producer);

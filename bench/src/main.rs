@@ -28,7 +28,7 @@ mod sockets;
 mod stored;
 mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | pipeline BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | pipeline reports|decisions BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS PEER_ROWS";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -54,9 +54,15 @@ fn main() -> anyhow::Result<()> {
             kafka::emit(script, Path::new(brokers), Path::new(dir), pace(seconds, per_s)?)
         }
         ["forensics", dir, seconds, per_s] => forensics::run(Path::new(dir), pace(seconds, per_s)?),
-        ["pipeline", bootstrap, postgres, tapedeck, python, peer, dir, rows] => {
+        ["pipeline", what, bootstrap, postgres, tapedeck, python, peer, dir, rows, peer_rows] => {
             let [tapedeck, python, peer, dir] = [tapedeck, python, peer, dir].map(Path::new);
-            pipeline::run(&pipeline::Stage { bootstrap, postgres, tapedeck, python, peer, dir }, rows.parse()?)
+            let work = match what {
+                "reports" => pipeline::REPORTS,
+                "decisions" => pipeline::DECISIONS,
+                _ => anyhow::bail!(USAGE),
+            };
+            let stage = pipeline::Stage { bootstrap, postgres, tapedeck, python, peer, dir, work };
+            pipeline::run(&stage, rows.parse()?, peer_rows.parse()?)
         }
         _ => anyhow::bail!(USAGE),
     }

@@ -1,6 +1,7 @@
-//! Execution reports from Kafka into PostgreSQL: the recorder as the program runs it,
-//! and the same work in Python (`bench/peers/pipeline`), turn by turn on the same
-//! servers, each from the start of its process until all rows can be queried.
+//! From Kafka into PostgreSQL: execution reports by the recorder and decisions by
+//! forensics, as the program runs them, and the same work in Python (`bench/peers`),
+//! turn by turn on the same servers, each from the start of its process until all rows
+//! can be queried.
 //!
 //! Not here: starting servers, which `bench/run.sh` does.
 
@@ -17,12 +18,11 @@ use anyhow::Context as _;
 use tapedeck_bench_pace::rates::Rate;
 use tapedeck_flow::topics;
 use tapedeck_kafka::{KafkaConfig, KafkaLog};
-use tapedeck_log::Log;
-use tapedeck_store::{FillsQuery, PostgresConfig, Store, postgres::PostgresStore};
+use tapedeck_log::{Log, Record};
+use tapedeck_store::{Explanations, FillsQuery, PostgresConfig, Store, postgres::PostgresStore};
 
-use crate::{figures::median, stored::record};
+use crate::{decisions, figures::median, stored::record};
 
-const TOPIC: &str = "exec.reports.v1";
 /// Turns of each side, on reports of their own: the median is told.
 const TURNS: u32 = 3;
 /// How often is looked whether all rows are there.
@@ -31,6 +31,45 @@ const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How the program is told the password: by a variable that its config names.
 const PASSWORD: &str = "BENCH_POSTGRES_PASSWORD";
+
+/// What is measured.
+#[derive(Clone, Copy)]
+pub(crate) struct Work {
+    role: &'static str,
+    topic: &'static str,
+    what: &'static str,
+    /// What the role does that the peer does not.
+    beside: &'static str,
+    record: fn(u64) -> anyhow::Result<Record>,
+    stored: fn(&PostgresStore) -> tapedeck_store::Result<u64>,
+    verify: fn(&PostgresStore, u64) -> anyhow::Result<()>,
+    /// Arguments of the peer after the usual ones.
+    more: &'static [&'static str],
+}
+
+/// The recorder's.
+pub(crate) const REPORTS: Work = Work {
+    role: "recorder",
+    topic: "exec.reports.v1",
+    what: "execution reports Kafka -> PostgreSQL",
+    beside: "the recorder also keeps orders, curves and statistics, with its offsets in the transaction of the rows",
+    record,
+    stored: |store| Ok(store.symbol_stats(None)?.iter().map(|stats| stats.fills).sum()),
+    verify: verify_reports,
+    more: &[],
+};
+
+/// That of forensics, with the demo's specialists.
+pub(crate) const DECISIONS: Work = Work {
+    role: "forensics",
+    topic: decisions::TOPIC,
+    what: "decisions Kafka -> explained in PostgreSQL",
+    beside: "forensics also chains its records and sums importance, with its offsets in the transaction of the rows",
+    record: decisions::record,
+    stored: |store| Ok(store.chain_heads()?.iter().map(|head| head.records).sum()),
+    verify: verify_decisions,
+    more: &["models"],
+};
 
 /// The servers and the programs.
 pub(crate) struct Stage<'a> {
@@ -42,40 +81,42 @@ pub(crate) struct Stage<'a> {
     pub(crate) peer: &'a Path,
     /// Where the program keeps what it keeps.
     pub(crate) dir: &'a Path,
+    pub(crate) work: Work,
 }
 
-pub(crate) fn run(stage: &Stage<'_>, rows: u64) -> anyhow::Result<()> {
+/// `rows` is for the program; the peer gets `peer_rows` of the same.
+pub(crate) fn run(stage: &Stage<'_>, rows: u64, peer_rows: u64) -> anyhow::Result<()> {
+    let work = stage.work;
     let (mut ours, mut peers) = (Vec::new(), Vec::new());
     for turn in 0..TURNS {
         let prefix = format!("pipeline-{}-{turn}.", std::process::id());
-        let log = fill(stage.bootstrap, &prefix, rows)?;
+        let log = fill(stage, &prefix, rows.max(peer_rows))?;
         // Who goes first changes, so that what the servers do in the background meets both.
         if turn % 2 == 0 {
-            ours.push(stage.recorder(&prefix, turn, rows)?);
-            peers.push(stage.peer(&prefix, rows)?);
+            ours.push(stage.program(&prefix, turn, rows)?);
+            peers.push(stage.peer(&prefix, peer_rows)?);
         } else {
-            peers.push(stage.peer(&prefix, rows)?);
-            ours.push(stage.recorder(&prefix, turn, rows)?);
+            peers.push(stage.peer(&prefix, peer_rows)?);
+            ours.push(stage.program(&prefix, turn, rows)?);
         }
         let names: Vec<Arc<str>> = log.topics()?.into_iter().map(|topic| topic.config.name).collect();
         log.delete_topics(&names)?;
     }
     let (ours, peer) = (median(ours), median(peers));
     println!(
-        "{:<44} recorder {ours:>8.0} rows/s  Python {peer:>8.0} rows/s  {:.1} times as fast ({rows} rows, {TURNS} turns)",
-        "execution reports Kafka -> PostgreSQL",
+        "{:<44} {} {ours:>8.0} rows/s  Python {peer:>8.0} rows/s  {:.1} times as fast ({rows} and {peer_rows} rows, {TURNS} turns)",
+        work.what,
+        work.role,
         ours / peer.max(1.0)
     );
-    println!(
-        "    the recorder also keeps orders, curves and statistics, with its offsets in the transaction of the rows"
-    );
+    println!("    {}", work.beside);
     Ok(())
 }
 
-/// The topics of a turn, and the reports in theirs.
-fn fill(bootstrap: &str, prefix: &str, rows: u64) -> anyhow::Result<Arc<KafkaLog>> {
+/// The topics of a turn, and the events in theirs.
+fn fill(stage: &Stage<'_>, prefix: &str, rows: u64) -> anyhow::Result<Arc<KafkaLog>> {
     let config = KafkaConfig {
-        bootstrap_servers: bootstrap.into(),
+        bootstrap_servers: stage.bootstrap.into(),
         prefix: prefix.into(),
         delivery_timeout_ms: 60_000,
         ..KafkaConfig::default()
@@ -83,14 +124,14 @@ fn fill(bootstrap: &str, prefix: &str, rows: u64) -> anyhow::Result<Arc<KafkaLog
     let log = KafkaLog::connect(&config)?;
     log.create_topics(&topics::of_catalogue(None))?;
     for first in (0..rows).step_by(4_096) {
-        log.append((first..rows.min(first + 4_096)).map(record).collect::<anyhow::Result<_>>()?)?;
+        log.append((first..rows.min(first + 4_096)).map(stage.work.record).collect::<anyhow::Result<_>>()?)?;
     }
     Ok(log)
 }
 
 impl Stage<'_> {
     /// Rows a second of the program with its one role.
-    fn recorder(&self, prefix: &str, turn: u32, rows: u64) -> anyhow::Result<f64> {
+    fn program(&self, prefix: &str, turn: u32, rows: u64) -> anyhow::Result<f64> {
         let (url, password) = apart(self.postgres)?;
         let schema = format!("bench_{}_{turn}", std::process::id());
         let config = PostgresConfig {
@@ -103,7 +144,7 @@ impl Stage<'_> {
         let store = PostgresStore::open(&config)?;
         let began = Instant::now();
         let program = Command::new(self.tapedeck)
-            .args(["up", "--roles", "recorder", "--data"])
+            .args(["up", "--roles", self.work.role, "--data"])
             .arg(self.dir.join(&schema))
             .env("TAPEDECK_LOG_KIND", "kafka")
             .env("TAPEDECK_KAFKA_BOOTSTRAP_SERVERS", self.bootstrap)
@@ -117,10 +158,9 @@ impl Stage<'_> {
             .spawn()
             .context("starting tapedeck")?;
         let mut program = Ended(program);
-        let stored = || anyhow::Ok(store.symbol_stats(None)?.iter().map(|stats| stats.fills).sum::<u64>());
         let mut first = None;
         loop {
-            let there = stored()?;
+            let there = (self.work.stored)(&store)?;
             if there > 0 {
                 first.get_or_insert_with(|| began.elapsed());
             }
@@ -133,9 +173,10 @@ impl Stage<'_> {
         }
         let rate = Rate { records: rows, took: began.elapsed() };
         drop(program);
-        verify(&*store, rows)?;
+        (self.work.verify)(&store, rows)?;
         println!(
-            "    recorder: {:.0} rows/s, {:.1} s from the start of the process (the first rows after {:.1} s)",
+            "    {}: {:.0} rows/s, {:.1} s from the start of the process (the first rows after {:.1} s)",
+            self.work.role,
             rate.per_s(),
             rate.took.as_secs_f64(),
             first.unwrap_or_default().as_secs_f64()
@@ -148,7 +189,8 @@ impl Stage<'_> {
         let began = Instant::now();
         let said = Command::new(self.python)
             .arg(self.peer)
-            .args([self.bootstrap, self.postgres, &format!("{prefix}{TOPIC}"), &rows.to_string()])
+            .args([self.bootstrap, self.postgres, &format!("{prefix}{}", self.work.topic), &rows.to_string()])
+            .args(self.work.more)
             .stderr(Stdio::inherit())
             .output()
             .context("starting the peer")?;
@@ -167,8 +209,21 @@ impl Stage<'_> {
     }
 }
 
+/// As many records as decisions, each chain without gaps: ids are unique in the store.
+fn verify_decisions(store: &PostgresStore, rows: u64) -> anyhow::Result<()> {
+    let heads = store.chain_heads()?;
+    for head in &heads {
+        let last = store.chain(head.chain, head.records - 1, 2)?;
+        let fits = matches!(&last[..], [last] if last.hash == head.hash);
+        anyhow::ensure!(fits, "chain {} does not end with its head", head.chain);
+    }
+    let there: u64 = heads.iter().map(|head| head.records).sum();
+    anyhow::ensure!(there == rows, "{there} records of {rows} decisions");
+    Ok(())
+}
+
 /// Every row is there once.
-fn verify(store: &dyn Store, rows: u64) -> anyhow::Result<()> {
+fn verify_reports(store: &PostgresStore, rows: u64) -> anyhow::Result<()> {
     let (mut ids, mut count) = (HashSet::new(), 0);
     let mut query = FillsQuery { limit: 10_000, ..FillsQuery::default() };
     loop {
