@@ -14,7 +14,9 @@ use std::{
 };
 
 use tapedeck_store::{
-    Applied, Batch, FillsQuery, PostgresConfig, PostgresStore, Store, StoreError,
+    Applied, Batch, Explained, ExplainedBatch, Explanations, FillsQuery, PostgresConfig, PostgresStore, Store,
+    StoreError,
+    conformance::explained::{batch_of, explained},
     conformance::samples::{GROUP, TOPIC, moved, row, rows, trade},
 };
 use tapedeck_testbed::{Fault, Postgres, Proxy, until};
@@ -155,6 +157,39 @@ fn a_commit_whose_answer_was_cut_off_is_known_to_have_been() {
     assert_eq!(applied.expect("apply"), Applied { stored: 200, duplicates: 0 }, "it is not taken for another's");
     assert_eq!(offsets(&*store), (0..2 * BATCH).collect::<Vec<_>>());
     behind.apply(&next_batch(Some(2 * BATCH))).expect("apply");
+}
+
+/// The next decisions, one chain, under a group of their own.
+fn next_explained(expected: Option<u64>) -> ExplainedBatch {
+    let first = expected.unwrap_or(0);
+    let rows = (first..first + BATCH).map(|n| Explained { chain: 0, index: n, ..explained(n) }).collect();
+    let offsets = vec![moved(expected, first + BATCH)];
+    ExplainedBatch { group: "tapedeck.forensics".into(), offsets, ..batch_of(rows) }
+}
+
+#[test]
+fn explanations_whose_commit_was_cut_off_are_known_to_have_been_kept() {
+    let Some(direct) = on_postgres() else { return };
+    let store = open(&direct);
+    store.apply_explained(&next_explained(None)).expect("apply");
+    let admin = Admin::of(&direct);
+    commits_wait(&admin);
+    let (proxy, config) = behind_a_proxy(&direct);
+    let behind = open(&config);
+    let records = || store.chain_heads().expect("heads")[0].records;
+    let kept = thread::scope(|scope| {
+        let applying = scope.spawn(|| behind.apply_explained(&next_explained(Some(BATCH))));
+        waits(&admin);
+        proxy.set(Fault::Cut);
+        admin.run("SELECT pg_advisory_unlock(4711)");
+        until("the commit is done", || (records() == 2 * BATCH).then_some(()));
+        proxy.set(Fault::None);
+        applying.join().expect("no panic")
+    });
+    assert_eq!(kept.expect("apply"), [0_usize; 0], "they are not taken for another's");
+    assert_eq!(behind.apply_explained(&next_explained(Some(2 * BATCH))).expect("apply"), [0_usize; 0]);
+    let indices = store.chain(0, 0, 10_000).expect("a chain").into_iter().map(|row| row.index);
+    assert_eq!(indices.collect::<Vec<_>>(), (0..3 * BATCH).collect::<Vec<_>>());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 
 use rusqlite::Connection;
 use tapedeck_store::{
-    Batch, Explanations, FillsQuery, SqliteConfig, SqliteStore, Store, StoreError,
+    Batch, Explained, ExplainedBatch, Explanations, FillsQuery, SqliteConfig, SqliteStore, Store, StoreError,
     conformance::explained::{batch_of, explained},
     conformance::samples::{GROUP, TOPIC, moved, reports, row, rows, trade},
 };
@@ -67,7 +67,30 @@ fn a_kill_in_the_middle_leaves_each_batch_whole_or_absent() {
         let offsets: Vec<u64> = fills.iter().rev().map(|fill| fill.key.offset).collect();
         assert_eq!(offsets, (0..next).collect::<Vec<_>>(), "rows and offsets are of one act");
         assert_eq!(store.symbol_stats(None).expect("stats")[0].fills, next);
+
+        let explained_to = store.resume(FORENSICS, &[(Arc::from(TOPIC), 0)]).expect("resume")[0].next;
+        let chain = store.chain(0, 0, 1_000_000).expect("a chain");
+        let head = store.chain_heads().expect("heads")[0];
+        assert_eq!((Some(head.records), Some(head.records)), (explained_to, Some(chain.len() as u64)));
+        assert!(chain.iter().zip(0..).all(|(row, n)| row.index == n), "its records and its head are of one act");
+        assert_eq!(chain.last().map(|row| row.hash), Some(head.hash));
+        for row in chain.iter().step_by(97) {
+            assert_eq!(store.explained(&row.decision_id).expect("a row").as_ref(), Some(row));
+        }
+        let again = ExplainedBatch { offsets: Vec::new(), ..next_explained(head.records.checked_sub(BATCH)) };
+        let all: Vec<usize> = (0..again.rows.len()).collect();
+        assert_eq!(store.apply_explained(&again).expect("an answer"), all, "every id is known");
     }
+}
+
+const FORENSICS: &str = "tapedeck.forensics";
+
+/// The next decisions, one chain, under a group of their own.
+fn next_explained(expected: Option<u64>) -> ExplainedBatch {
+    let first = expected.unwrap_or(0);
+    let rows = (first..first + BATCH).map(|n| Explained { chain: 0, index: n, ..explained(n) }).collect();
+    let offsets = vec![moved(expected, first + BATCH)];
+    ExplainedBatch { group: FORENSICS.into(), offsets, ..batch_of(rows) }
 }
 
 #[test]
@@ -80,6 +103,8 @@ fn a_child_that_applies_until_it_is_killed() {
     for _ in 0..MOST_BATCHES {
         let batch = next_batch(place(&*store));
         store.apply(&batch).expect("apply");
+        let at = store.resume(FORENSICS, &[(Arc::from(TOPIC), 0)]).expect("resume")[0].next;
+        assert_eq!(store.apply_explained(&next_explained(at)).expect("apply"), [0_usize; 0]);
         println!("\napplied");
     }
 }

@@ -3,7 +3,7 @@
 //! Not here: what each kind of event does to the tables.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -44,8 +44,8 @@ pub(super) struct Writer {
     partitions: Known,
     /// Accounts that have a row: they are never deleted.
     accounts: HashSet<String>,
-    /// A batch whose COMMIT was sent and not answered.
-    unsettled: Option<Unsettled>,
+    /// Of each group the batch whose COMMIT was sent and not answered.
+    unsettled: BTreeMap<String, Unsettled>,
 }
 
 impl Writer {
@@ -59,33 +59,26 @@ impl Writer {
         self.partitions.make(session, schema, ingested_ms)
     }
 
-    /// The batch whose COMMIT was not answered.
-    pub(super) fn unsettled(&self) -> Option<&Unsettled> {
-        self.unsettled.as_ref()
+    /// The batch of a group whose COMMIT was not answered.
+    pub(super) fn unsettled(&self, group: &str) -> Option<&Unsettled> {
+        self.unsettled.get(group)
     }
 
     /// Before a COMMIT: this is what it does.
-    pub(super) fn unsettle(&mut self, batch: Unsettled) {
-        self.unsettled = Some(batch);
+    pub(super) fn unsettle(&mut self, group: &str, offsets: &[OffsetMove], applied: Applied) {
+        self.unsettled.insert(group.to_owned(), Unsettled { offsets: offsets.to_vec(), applied });
     }
 
     /// After an answer.
-    pub(super) fn settled(&mut self) {
-        self.unsettled = None;
+    pub(super) fn settled(&mut self, group: &str) {
+        self.unsettled.remove(group);
     }
 }
 
 /// A batch as it is known again.
 pub(super) struct Unsettled {
-    group: String,
     offsets: Vec<OffsetMove>,
     applied: Applied,
-}
-
-impl Unsettled {
-    pub(super) fn of(group: &str, offsets: &[OffsetMove], applied: Applied) -> Self {
-        Self { group: group.to_owned(), offsets: offsets.to_vec(), applied }
-    }
 }
 
 pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
@@ -106,7 +99,7 @@ pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
             }
         }
         if !session.is_lost() {
-            memory.settled();
+            memory.settled(&batch.group);
         }
         done
     })
@@ -115,12 +108,12 @@ pub(super) fn apply(store: &PostgresStore, batch: &Batch) -> Result<Applied> {
 fn in_transaction(session: &mut Session, memory: &mut Writer, batch: &Batch, copies: bool) -> Result<Applied> {
     session.transaction("BEGIN", |session| {
         let moves = sorted(&batch.offsets);
-        if let Some(applied) = compare(session, &batch.group, &batch.offsets, &moves, memory.unsettled())? {
+        if let Some(applied) = compare(session, &batch.group, &batch.offsets, &moves, memory.unsettled(&batch.group))? {
             return Ok(applied);
         }
         let applied = keep(session, memory, batch, copies)?;
         set(session, &batch.group, &moves)?;
-        memory.unsettle(Unsettled::of(&batch.group, &batch.offsets, applied));
+        memory.unsettle(&batch.group, &batch.offsets, applied);
         Ok(applied)
     })
 }
@@ -225,8 +218,7 @@ pub(super) fn compare(
     }
     let partitions = moves.iter().map(|moved| (&*moved.topic, moved.partition));
     let found = stored(session, group, partitions, " FOR UPDATE OF o")?;
-    let is_ours = |unsettled: &Unsettled| unsettled.group == group && unsettled.offsets == offsets;
-    if let Some(unsettled) = unsettled.filter(|unsettled| is_ours(unsettled))
+    if let Some(unsettled) = unsettled.filter(|unsettled| unsettled.offsets == offsets)
         && moves.iter().zip(&found).all(|(to, at)| at.next == Some(to.next) && at.last == Some(to.last))
     {
         return Ok(Some(unsettled.applied));

@@ -10,8 +10,7 @@ use std::{
 };
 
 use super::{
-    PostgresStore,
-    apply::{self, Unsettled},
+    PostgresStore, apply,
     claims::{at, refuse_unfit_texts},
     codec::get,
     connect::Session,
@@ -58,14 +57,15 @@ pub(super) fn apply(store: &PostgresStore, batch: &ExplainedBatch) -> Result<Vec
         }
         let done = session.transaction("BEGIN", |session| {
             let moves = apply::sorted(&batch.offsets);
-            if apply::compare(session, &batch.group, &batch.offsets, &moves, memory.unsettled())?.is_some() {
+            if apply::compare(session, &batch.group, &batch.offsets, &moves, memory.unsettled(&batch.group))?.is_some()
+            {
                 return Ok(Vec::new());
             }
             let held = claim(session, batch)?;
             if held.is_empty() {
                 keep(session, batch, store)?;
                 apply::set(session, &batch.group, &moves)?;
-                memory.unsettle(Unsettled::of(&batch.group, &batch.offsets, Applied::default()));
+                memory.unsettle(&batch.group, &batch.offsets, Applied::default());
             }
             Ok(held)
         });
@@ -74,7 +74,7 @@ pub(super) fn apply(store: &PostgresStore, batch: &ExplainedBatch) -> Result<Vec
             memory.forget_partitions();
         }
         if !session.is_lost() {
-            memory.settled();
+            memory.settled(&batch.group);
         }
         done
     })
