@@ -415,7 +415,8 @@ pub trait Store: Explanations + Send + Sync {
     /// `now_ms`; returns how many rows went. Bounded work a call: call again
     /// while it returns more than 0. Tables are `exec_reports`, `risk_metrics`,
     /// `pnl_curve`, `alerts`, `signals`, `orders`, `forensics`. Open orders, the newest metrics
-    /// of an account, the last point of a curve, sums and ids stay.
+    /// of an account, the last point of a curve, sums and ids stay; a chain of
+    /// explained decisions says where it then begins.
     ///
     /// # Errors
     /// The store cannot be written; fatal for a table without retention.
