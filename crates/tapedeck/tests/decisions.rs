@@ -236,6 +236,28 @@ fn a_question_over_http_is_answered_with_a_decision_that_is_on_the_tape() {
 }
 
 #[test]
+fn a_question_is_answered_while_the_log_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, faults) = (dir.path().join("data"), dir.path().join("faults"));
+    let away = [("TAPEDECK_CHAOS_FAULTS", text(&faults))];
+    std::fs::write(&faults, "log=full").unwrap();
+    let deck = Deck::start_with(&["up", "--data", text(&data)], &away);
+    let asked: Vec<_> = (0..20).map(|_| deck.post(POST, JSON, &question().to_string())).collect();
+    for (status, decision) in &asked {
+        assert_eq!(*status, 200, "{decision}");
+    }
+    std::fs::write(&faults, "log=ok").unwrap();
+    eventually("the decisions in the log", || {
+        let topics = deck.get("/api/admin/topics");
+        let topic = topics["items"].as_array()?.iter().find(|topic| topic["topic"] == "trading_decisions")?.clone();
+        (topic["records"] == 20).then_some(())
+    });
+    assert_eq!(deck.terminate(), 0);
+    let kept = all(&data, "trading_decisions");
+    assert!(asked.iter().all(|(_, decision)| kept[decision["decision_id"].as_str().unwrap()] == *decision));
+}
+
+#[test]
 fn the_demo_shows_decisions_and_what_came_of_them() {
     let dir = tempfile::tempdir().unwrap();
     let deck = Deck::start(&["demo", "--trade", "decisions", "--speed", "120x", "--data", text(dir.path())]);
