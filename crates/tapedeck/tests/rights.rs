@@ -20,7 +20,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 const REPORT: &str = r#"{"event_id":"00000000-0000-4000-8000-00000000000N","schema_version":"1.0","timestamp":"2026-01-02T03:04:05.000001Z","account":"ACC-1","venue":"X","symbol":"S","exec_type":"TRADE","decision_id":null,"strategy_id":null,"order":{"order_id":"ON","client_order_id":"CN","side":"BUY","type":"MARKET","quantity":"1","limit_price":null,"time_in_force":"GTC","status":"FILLED","cum_qty":"1","leaves_qty":"0","avg_px":"100.5"},"fill":{"fill_id":"FN","last_qty":"1","last_px":"100.5","liquidity":"TAKER"},"costs":{"commission":"0.1","currency":"USD","slippage_bps":0.4},"pnl":{"realized":"0","unrealized":"0"}}"#;
 
-/// A market of its own, strategies on it and a paper account: every role has work.
+/// A market of its own, strategies and specialists on it, and an account for each:
+/// every role has work.
 const TRADING: &str = r#"
 [[instruments]]
 venue = "SIM"
@@ -39,6 +40,16 @@ id = "s"
 account = "PAPER"
 currency = "USDT"
 market_source = "m"
+[[sessions]]
+id = "d"
+account = "DECIDED"
+currency = "USDT"
+market_source = "m"
+source = "decisions"
+[inference]
+interval = "1s"
+band = 0.01
+lot = "0.001"
 [[sources]]
 id = "m"
 kind = "generator"
@@ -178,6 +189,7 @@ fn a_whole_deck_works_with_the_rights_that_are_printed_and_no_others() {
     });
     // Market, strategies, the paper broker and the recorder in a row.
     eventually("a fill of the paper account", || is_filled(&deck, "PAPER"));
+    eventually("a fill of a decision", || is_filled(&deck, "DECIDED"));
     eventually("the deck to be ready", || (deck.ask("/health/ready").0 == 200).then_some(()));
 
     // What people do through the api with the deck's rights.
