@@ -97,7 +97,7 @@ pub struct Attribution {
     /// Its value; null is a missing value.
     pub value: Option<f64>,
     /// Its weighted SHAP value.
-    pub shap: f32,
+    pub shap: f64,
 }
 
 /// The features that are not named.
@@ -120,7 +120,7 @@ pub struct RegimeReasoning {
     pub probabilities: BTreeMap<String, f64>,
     /// The same at the symbol's decision before; null where there was none, or its regimes
     /// had other names.
-    pub previous: Option<BTreeMap<String, f32>>,
+    pub previous: Option<BTreeMap<String, f64>>,
     /// The same as a sentence.
     pub text: String,
 }
@@ -146,7 +146,7 @@ pub struct SpecialistPart {
     /// Its weight.
     pub weight: f64,
     /// Its own margin.
-    pub margin: f32,
+    pub margin: f64,
     /// Weight times margin.
     pub contribution: f64,
 }
@@ -353,7 +353,11 @@ pub fn answer(
 fn attributions(record: &Record, set: &FeatureSet, top: usize, text: String) -> Attributions {
     let named = set.features().iter().zip(&record.features);
     let mut features: Vec<Attribution> = named
-        .map(|(name, feature)| Attribution { name: name.clone(), value: feature.value, shap: feature.contribution })
+        .map(|(name, feature)| Attribution {
+            name: name.clone(),
+            value: feature.value,
+            shap: plain(feature.contribution),
+        })
         .collect();
     // Stable: of equals the first by name comes first.
     features.sort_by(|one, other| other.shap.abs().total_cmp(&one.shap.abs()));
@@ -363,10 +367,16 @@ fn attributions(record: &Record, set: &FeatureSet, top: usize, text: String) -> 
         base_value: record.base,
         prediction: record.margin,
         features,
-        other: Other { count: rest.len(), shap: rest.iter().map(|feature| f64::from(feature.shap)).sum() },
+        other: Other { count: rest.len(), shap: rest.iter().map(|feature| feature.shap).sum() },
         additivity_error: record.additivity_error(),
         text,
     }
+}
+
+/// The number as its few digits say it: 0.31, and not 0.3100000023841858, which is the
+/// same number in f32.
+pub(super) fn plain(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or_else(|_| f64::from(number))
 }
 
 fn regime(record: &Record, set: &FeatureSet, text: String) -> RegimeReasoning {
@@ -381,7 +391,7 @@ fn regime(record: &Record, set: &FeatureSet, text: String) -> RegimeReasoning {
         regime,
         probability,
         probabilities: set.regimes().iter().cloned().zip(record.regime_probs.iter().copied()).collect(),
-        previous: previous.map(|probs| set.regimes().iter().cloned().zip(probs.iter().copied()).collect()),
+        previous: previous.map(|probs| set.regimes().iter().cloned().zip(probs.iter().copied().map(plain)).collect()),
         text,
     }
 }
@@ -396,7 +406,7 @@ fn strategy(record: &Record, set: &FeatureSet, text: String) -> StrategySelectio
         name: name.clone(),
         version: part.version.clone(),
         weight: part.weight,
-        margin: part.margin,
+        margin: plain(part.margin),
         contribution: part.weight * f64::from(part.margin),
     });
     StrategySelection { dominant, specialists: specialists.collect(), text }

@@ -13,7 +13,7 @@ use tapedeck_contracts::events::Action;
 use tapedeck_shap::{Explainer, RowError, Scratch};
 use thiserror::Error;
 
-use super::{ExplainError, Explanation, FeatureSet, Mixture, Model, Part, Record};
+use super::{ExplainError, Explanation, FeatureSet, Mixture, Model, Part, Record, answer::plain};
 use crate::inference::{
     Models,
     decide::sigmoid,
@@ -58,9 +58,9 @@ pub struct Compared {
     /// Its value as asked for.
     pub value_after: Option<f64>,
     /// Its weighted SHAP value as it was.
-    pub shap_before: f32,
+    pub shap_before: f64,
     /// Its weighted SHAP value with the values asked for.
-    pub shap_after: f32,
+    pub shap_after: f64,
 }
 
 /// Why there is no answer.
@@ -149,7 +149,7 @@ pub fn what_if(
         _ => Action::Hold,
     };
     let named = |margins: &mut dyn Iterator<Item = f64>| set.specialists().iter().cloned().zip(margins).collect();
-    let mut before = record.specialists.iter().map(|part| f64::from(part.margin));
+    let mut before = record.specialists.iter().map(|part| plain(part.margin));
     Ok(WhatIf {
         decision_id: record.decision_id.clone(),
         before: Case {
@@ -203,8 +203,8 @@ fn compared(record: &Record, set: &FeatureSet, values: &[Option<f64>], explanati
             name: name.clone(),
             value_before: feature.value,
             value_after: *value,
-            shap_before: feature.contribution,
-            shap_after: *after as f32,
+            shap_before: plain(feature.contribution),
+            shap_after: plain(*after as f32),
         })
         .collect();
     let change = |feature: &Compared| (feature.shap_after - feature.shap_before).abs();
@@ -255,7 +255,7 @@ mod tests {
         let changes = BTreeMap::from([("rsi".to_owned(), Some(95.0))]);
         let other = what_if(&record, &set, &models, &changes, 0.05).unwrap();
         assert!((other.after.margin - other.before.margin).abs() > 1e-9);
-        let sum: f64 = other.features.iter().map(|feature| f64::from(feature.shap_after)).sum();
+        let sum: f64 = other.features.iter().map(|feature| feature.shap_after).sum();
         assert!((record.base + sum - other.after.margin).abs() < 1e-5);
         let rsi = other.features.iter().find(|feature| feature.name == "rsi").unwrap();
         assert_eq!((rsi.value_before, rsi.value_after), (None, Some(95.0)));

@@ -180,7 +180,7 @@ fn the_answer_says_what_the_decision_said() {
             (found.explanations.features.len(), &found.regime_reasoning.probabilities),
             (5, &decision.regime_probs)
         );
-        let named: f64 = found.explanations.features.iter().map(|feature| f64::from(feature.shap)).sum();
+        let named: f64 = found.explanations.features.iter().map(|feature| feature.shap).sum();
         let sum = found.explanations.base_value + named + found.explanations.other.shap;
         assert!((sum - found.explanations.prediction).abs() < 1e-5);
         let before = found.audit.index.checked_sub(1);
