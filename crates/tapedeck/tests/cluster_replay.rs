@@ -30,9 +30,9 @@ fn answers(data: &Path, config: Option<&Path>) -> Vec<(String, Value)> {
     cluster::answers(&Deck::start(&args).unheard())
 }
 
-fn alike(file: &Path, dir: &Path, config: &Path, more: &[&str]) {
+fn alike(file: &Path, dir: &Path, (own, config): (Option<&Path>, &Path), more: &[&str]) {
     let (here, there) = (dir.join("here"), dir.join("there"));
-    let embedded = replay(file, &here, None, more);
+    let embedded = replay(file, &here, own, more);
     let cluster = replay(file, &there, Some(config), more);
     assert!(embedded["fills"].as_u64().unwrap() > 20, "{embedded}");
     for key in ["digest", "fills", "events", "pnl", "open_orders"] {
@@ -49,7 +49,21 @@ fn a_replay_on_a_cluster_gives_the_same_digest_and_the_same_answers() {
     let Some(config) = cluster::config(dir.path(), "replay", "") else { return };
     let file = dir.path().join("bars.csv");
     bars(&file, &["AAA", "BBB"], 1_500, 41);
-    alike(&file, dir.path(), &config, &[]);
+    alike(&file, dir.path(), (None, &config), &[]);
+}
+
+#[test]
+fn a_replay_of_decisions_on_a_cluster_gives_the_same_digest_and_the_same_answers() {
+    // A replay reads the file instead of the source.
+    const DECIDED: &str = "[[sources]]\nid = \"replay\"\nkind = \"generator\"\nvenue = \"SIM\"\nsymbols = [\"AAA\"]\n\
+        [[sessions]]\nid = \"d\"\naccount = \"DECIDED\"\nmarket_source = \"replay\"\n\
+        source = \"decisions\"\n[inference]\nband = 0.01\nlot = \"0.001\"\n";
+    let dir = tempfile::tempdir().unwrap();
+    let Some(config) = cluster::config(dir.path(), "decided", DECIDED) else { return };
+    let (own, file) = (dir.path().join("own.toml"), dir.path().join("bars.csv"));
+    std::fs::write(&own, DECIDED).unwrap();
+    bars(&file, &["AAA", "BBB", "CCC"], 600, 42);
+    alike(&file, dir.path(), (Some(&own), &config), &[]);
 }
 
 #[test]
@@ -58,5 +72,5 @@ fn a_real_market_on_a_cluster_gives_the_same_digest_and_the_same_answers() {
     let Some(file) = recording("btc-perp-1m-2022-01.csv.gz") else { return };
     let Some(config) = cluster::config(dir.path(), "replay", "") else { return };
     // The recording names no symbol; the answers that are asked by symbol want one.
-    alike(&file, dir.path(), &config, &["--symbol", "AAA", "--volume-unit", "quote"]);
+    alike(&file, dir.path(), (None, &config), &["--symbol", "AAA", "--volume-unit", "quote"]);
 }
