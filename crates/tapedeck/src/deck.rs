@@ -167,6 +167,9 @@ impl Deck {
         for role in roles.iter().copied().filter(|role| *role != Role::Api) {
             self.spawn(role, config, mode)?;
         }
+        if mode == Mode::Live && !roles.contains(&Role::Inference) {
+            self.follow_models(config)?;
+        }
         if roles.contains(&Role::Recorder) {
             let (store, stop, rules) = (Arc::clone(&self.store), self.stop.clone(), retention(config));
             std::thread::Builder::new().name("retention".into()).spawn(move || {
@@ -180,6 +183,22 @@ impl Deck {
             let producer = self.emitter(Role::Api, config)?.producer().map_err(exit::folder)?;
             self.serve_with(config, Some(producer))?;
         }
+        Ok(())
+    }
+
+    /// Keeps the models up to date where inference, which else does, runs elsewhere.
+    fn follow_models(&self, config: &Config) -> anyhow::Result<()> {
+        let Some(models) = self.models.clone() else { return Ok(()) };
+        let (log, stop, awaited) = (Arc::clone(&self.log), self.stop.clone(), self.awaited.clone());
+        let wait_s = config.inference_section.models.wait_s;
+        std::thread::Builder::new().name("models".into()).spawn(move || {
+            if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
+                return;
+            }
+            if let Err(failure) = inference::shell::follow(log, models, wait_s, &stop, &Gauges::default()) {
+                tracing::error!("models that are announced are not loaded here any more: {failure}");
+            }
+        })?;
         Ok(())
     }
 
@@ -358,7 +377,8 @@ impl Deck {
 /// Decides, or only keeps the models up to date where nobody asked for decisions.
 fn inference_work(context: Context, config: &Config, models: Arc<Models>, mode: Mode) -> Result<(), Failure> {
     if !config.decides() {
-        return inference::shell::follow(&context, models, config.inference_section.models.wait_s);
+        let wait_s = config.inference_section.models.wait_s;
+        return inference::shell::follow(context.log, models, wait_s, &context.stop, &context.gauges);
     }
     let order = match mode {
         Mode::Live => inference::shell::Order::AtHand,

@@ -271,6 +271,37 @@ fn the_demo_shows_decisions_and_what_came_of_them() {
 }
 
 #[test]
+fn a_process_of_the_api_alone_answers_with_the_model_that_was_announced_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let models = dir.path().join("models");
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    for file in ["bull_specialist/v1.json", "bear_specialist/v1.ubj", "sideways_specialist/v1.txt"] {
+        std::fs::create_dir_all(models.join(file).parent().unwrap()).unwrap();
+        std::fs::copy(shipped.join(file), models.join(file)).unwrap();
+    }
+    let path = dir.path().join("tapedeck.toml");
+    std::fs::write(&path, format!("[inference.models]\ndir = {models:?}\n")).unwrap();
+    let data = dir.path().join("data");
+    let deck = Deck::start(&["up", "--roles", "api", "--config", text(&path), "--data", text(&data)]);
+    let version = || {
+        let (status, decision) = deck.post(POST, JSON, &question().to_string());
+        assert_eq!(status, 200, "{decision}");
+        decision["model_versions"]["bull_specialist"].clone()
+    };
+    assert_eq!(version(), "v1");
+    // Its file comes after its announcement.
+    let update = json!({
+        "event_type": "model_update", "timestamp": "2025-01-01T00:00:00Z", "model_id": "bull_specialist_v2",
+        "update_type": "incremental", "stability_check": "passed", "performance_metrics": {},
+        "data_window": { "start": "2025-01-01T00:00:00Z", "end": "2025-01-01T00:00:00Z" },
+    });
+    assert_eq!(deck.post("/api/v1/events/model_updates", JSON, &update.to_string()).0, 202);
+    std::fs::copy(models.join("bull_specialist/v1.json"), models.join("bull_specialist/v2.json")).unwrap();
+    eventually("the new model", || (version() == "v2").then_some(()));
+    assert_eq!(deck.terminate(), 0);
+}
+
+#[test]
 fn models_that_cannot_be_read_are_named_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let models = dir.path().join("models");

@@ -20,11 +20,11 @@ use tapedeck_contracts::{
     events::{RegimeChange, RiskDecision},
 };
 use tapedeck_flow::{
-    Delivery, DeliveryConfig, Failure, Outbound, Phase,
+    Delivery, DeliveryConfig, Failure, Gauges, Outbound, Phase, Stop,
     backoff::Backoff,
     runtime::{Handler, LogEffect, StateChange},
 };
-use tapedeck_log::{Record, TopicPartition};
+use tapedeck_log::{Log, Record, TopicPartition};
 
 use self::{
     ordered::Ordered,
@@ -98,18 +98,24 @@ pub fn run(
 ///
 /// # Errors
 /// Fatal: a person must act, and the text says how.
-pub fn follow(ctx: &Context, models: Arc<Models>, wait_s: u64) -> Result<(), Failure> {
-    let mut loader = Loader::new(Arc::clone(&ctx.log), models, wait_s);
+pub fn follow(
+    log: Arc<dyn Log>,
+    models: Arc<Models>,
+    wait_s: u64,
+    stop: &Stop,
+    gauges: &Gauges,
+) -> Result<(), Failure> {
+    let mut loader = Loader::new(log, models, wait_s);
     let mut backoff = Backoff::default();
     while let Err(failure) = loader.start() {
         let Failure::Transient(detail) = failure else { return Err(failure) };
-        ctx.gauges.set_phase(Phase::Retrying(detail));
-        if ctx.stop.wait(backoff.next_wait()) {
+        gauges.set_phase(Phase::Retrying(detail));
+        if stop.wait(backoff.next_wait()) {
             return Ok(());
         }
     }
-    ctx.gauges.set_phase(Phase::Running);
-    while !ctx.stop.wait(IDLE_LOOK) {}
+    gauges.set_phase(Phase::Running);
+    while !stop.wait(IDLE_LOOK) {}
     Ok(())
 }
 

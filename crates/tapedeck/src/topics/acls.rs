@@ -49,7 +49,7 @@ fn needs(role: Role) -> Needs {
             )
         },
         Role::Recorder => of(&recorder::TOPICS, &[], false),
-        Role::Forensics => of(&[DECISIONS], &[forensics::AUDIT], false),
+        Role::Forensics => of(&[DECISIONS, "model_updates"], &[forensics::AUDIT], false),
         // It shows, posts, moves and redrives for people, so it may do all that they may.
         Role::Api => Needs {
             reads: catalogue().map(|topic| topic.name.as_str()).collect(),
