@@ -45,6 +45,8 @@ pub(crate) struct Fetcher {
 #[derive(Default)]
 struct Buffers {
     now: BytesMut,
+    /// Made for one record alone that is larger, and not kept for others.
+    is_large: bool,
     /// Those before, the oldest first.
     used: VecDeque<BytesMut>,
 }
@@ -353,15 +355,31 @@ impl Buffers {
     /// One with room for so many bytes.
     fn with(&mut self, bytes: usize) -> &mut BytesMut {
         if self.now.capacity() < bytes {
-            let oldest = if self.used.len() < BUFFERS_AGAIN { None } else { self.used.pop_front() };
-            let used = std::mem::replace(&mut self.now, oldest.unwrap_or_default());
-            self.used.push_back(used);
             let wanted = BUFFER_BYTES.max(bytes);
-            if !self.now.try_reclaim(wanted) {
-                self.now = BytesMut::with_capacity(wanted);
-            }
+            let is_large = wanted > BUFFER_BYTES;
+            let again = if is_large { None } else { self.oldest() };
+            self.begin(again.unwrap_or_else(|| BytesMut::with_capacity(wanted)));
+            self.is_large = is_large;
         }
         &mut self.now
+    }
+
+    /// The oldest buffer, where its records are gone; one that is in use has its turn
+    /// again after the others.
+    fn oldest(&mut self) -> Option<BytesMut> {
+        let mut oldest = self.used.pop_front()?;
+        if oldest.try_reclaim(BUFFER_BYTES) {
+            return Some(oldest);
+        }
+        self.used.push_back(oldest);
+        None
+    }
+
+    fn begin(&mut self, next: BytesMut) {
+        let used = std::mem::replace(&mut self.now, next);
+        if !self.is_large && self.used.len() < BUFFERS_AGAIN {
+            self.used.push_back(used);
+        }
     }
 }
 
