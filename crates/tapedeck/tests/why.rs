@@ -1,0 +1,172 @@
+//! Why decisions were made, as a person asks the real program: over HTTP, from the
+//! command line, and of the chains that show whether anybody bent an answer.
+//!
+//! Not here: the mathematics, sentences and single records, which the role's tests hold.
+
+#![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
+
+use std::path::{Path, PathBuf};
+
+use common::{Deck, bars, json, run, stderr, stdout, text};
+use serde_json::{Value, json};
+
+mod common;
+
+const WHAT_IF: &str = "/api/v1/forensics/what-if";
+const JSON: &str = "application/json";
+const MINUTES: u64 = 400;
+const SYMBOLS: [&str; 3] = ["AAA", "BBB", "CCC"];
+
+/// A folder in which a file of bars was replayed, with decisions that trade.
+fn replayed(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (file, config, data) = (dir.join("bars.csv"), dir.join("t.toml"), dir.join(name));
+    bars(&file, &SYMBOLS, MINUTES, 23);
+    let session = "[[sessions]]\nid = \"d\"\naccount = \"D\"\nmarket_source = \"replay\"\nsource = \"decisions\"\n\n";
+    std::fs::write(&config, format!("{session}[inference]\nband = 0.01\nlot = \"0.001\"\n")).unwrap();
+    let args = ["replay", text(&file), "--currency", "USD", "--config", text(&config), "--data", text(&data), "--json"];
+    let outcome = json(&args);
+    // What decided, without the session, whose source was the file.
+    let serving = dir.join("serving.toml");
+    std::fs::write(&serving, "[inference]\nband = 0.01\nlot = \"0.001\"\n").unwrap();
+    assert_eq!(outcome["events"]["trading_decisions"], MINUTES * SYMBOLS.len() as u64, "{outcome}");
+    (data, serving)
+}
+
+fn first(deck: &Deck, filters: &str) -> Value {
+    deck.get(&format!("/api/v1/forensics?limit=1&{filters}"))["items"][0].clone()
+}
+
+#[test]
+fn every_decision_of_a_replay_is_explained_and_found_by_what_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, config) = replayed(dir.path(), "data");
+    let deck = Deck::start(&["up", "--roles", "api", "--config", text(&config), "--data", text(&data)]);
+
+    let all = deck.all("/api/v1/forensics");
+    assert_eq!(all.len() as u64, MINUTES * SYMBOLS.len() as u64);
+    let times: Vec<&str> = all.iter().map(|item| item["timestamp"].as_str().unwrap()).collect();
+    assert!(times.is_sorted_by(|newer, older| newer >= older));
+    for (filter, field, value) in
+        [("action=BUY", "action", "BUY"), ("outcome=rejected", "outcome", "rejected"), ("symbol=BBB", "symbol", "BBB")]
+    {
+        let found = deck.all(&format!("/api/v1/forensics?{filter}"));
+        let expected = all.iter().filter(|item| item[field] == value).count();
+        assert!(expected > 0 && found.len() == expected, "{filter}: {} of {expected}", found.len());
+        assert!(found.iter().all(|item| item[field] == value), "{filter}");
+    }
+
+    // One that was executed, whole.
+    let fill = deck.get("/api/fills?limit=1")["items"][0].clone();
+    let id = fill["decision_id"].as_str().unwrap();
+    let why = deck.get(&format!("/api/v1/forensics/{id}"));
+    let sums = &why["explanations"];
+    let named: f64 = sums["features"].as_array().unwrap().iter().map(|feature| feature["shap"].as_f64().unwrap()).sum();
+    let number = |value: &Value| value.as_f64().unwrap();
+    let together = number(&sums["base_value"]) + named + number(&sums["other"]["shap"]);
+    assert!((together - number(&sums["prediction"])).abs() < 1e-5, "{why}");
+    let fills = why["execution_details"].as_array().unwrap();
+    assert!(fills.iter().any(|execution| execution["fill_id"] == fill["fill_id"]), "{why}");
+    let short = deck.get(&format!("/api/v1/forensics/{id}?top=2"));
+    assert_eq!(short["explanations"]["features"].as_array().unwrap().len(), 2);
+    let features = sums["features"].as_array().unwrap().len() as u64 + sums["other"]["count"].as_u64().unwrap();
+    assert_eq!(short["explanations"]["other"]["count"], features - 2);
+
+    let mattered = deck.get("/api/v1/forensics/importance");
+    assert_eq!(mattered["decisions"], all.len(), "{mattered}");
+    let means: Vec<f64> =
+        mattered["features"].as_array().unwrap().iter().map(|f| number(&f["mean_abs_shap"])).collect();
+    assert!(means[0] > 0.0 && means.is_sorted_by(|more, less| more >= less));
+}
+
+#[test]
+fn questions_that_have_no_answer_are_told_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, config) = replayed(dir.path(), "data");
+    let deck = Deck::start(&["up", "--roles", "api", "--config", text(&config), "--data", text(&data)]);
+    assert_eq!(deck.ask("/api/v1/forensics/no-such-decision").0, 404);
+    assert_eq!(deck.ask("/api/v1/forensics?action=MAYBE").0, 400);
+    assert_eq!(deck.ask("/api/v1/forensics/importance?from=2001-01-01T00:00:00Z&interval=1h").0, 400);
+
+    let id = first(&deck, "action=BUY")["decision_id"].clone();
+    let ask = |body: Value| deck.post(WHAT_IF, JSON, &body.to_string());
+    let (status, answer) = ask(json!({"decision_id": id, "features": {}}));
+    assert_eq!((status, &answer["before"]["action"], &answer["after"]["action"]), (200, &json!("BUY"), &json!("BUY")));
+    let apart = answer["before"]["margin"].as_f64().unwrap() - answer["after"]["margin"].as_f64().unwrap();
+    assert!(apart.abs() < 1e-5, "nothing was changed: {answer}");
+    let (status, answer) = ask(json!({"decision_id": id, "features": {"rsi": null, "return_60": -0.05, "atr": 0.2}}));
+    assert_eq!(status, 200);
+    assert_ne!(answer["before"]["margin"], answer["after"]["margin"], "{answer}");
+    let (status, problem) = ask(json!({"decision_id": id, "features": {"rsii": 1.0}}));
+    assert_eq!((status, &problem["errors"][0]["path"]), (422, &json!("$.features.rsii")));
+    assert_eq!(ask(json!({"decision_id": "no-such-decision", "features": {}})).0, 404);
+    assert_eq!(ask(json!({"decision": id})).0, 422);
+}
+
+#[test]
+fn the_command_line_explains_and_finds_what_was_bent() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, _) = replayed(dir.path(), "data");
+    let with = |args: &[&str]| run(&[args, &["--data", text(&data)]].concat());
+    let exported = dir.path().join("records.ndjson");
+    assert!(with(&["audit", "export", "--output", text(&exported)]).status.success());
+    let lines: Vec<String> = std::fs::read_to_string(&exported).unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(lines.len() as u64, MINUTES * SYMBOLS.len() as u64);
+
+    let record: Value = serde_json::from_str(&lines[7]).unwrap();
+    let output = with(&["explain", record["decision_id"].as_str().unwrap()]);
+    let said = stdout(&output);
+    assert!(said.contains("base value") && said.contains("prediction") && said.contains("risk checks"), "{said}");
+    assert!(said.contains(record["hash"].as_str().unwrap()), "{said}");
+    assert_eq!(with(&["explain", "no-such-decision"]).status.code(), Some(3));
+
+    // From the store, then only what is new since.
+    let heads = dir.path().join("heads.json");
+    let verify = || json(&["audit", "verify", "--resume", text(&heads), "--data", text(&data), "--json"]);
+    let sound = verify();
+    assert_eq!((&sound["ok"], &sound["records"]), (&json!(true), &json!(lines.len())));
+    assert_eq!(verify()["records"], 0);
+
+    let bent = |what: &str, lines: &[String]| {
+        let file = dir.path().join("bent.ndjson");
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let output = run(&["audit", "verify", "--file", text(&file), "--json"]);
+        let found: Value =
+            serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{what}: {}", stderr(&output)));
+        assert_eq!((output.status.code(), &found["ok"]), (Some(1), &json!(false)), "{what}: {found}");
+        let first = found["chains"].as_array().unwrap().iter().find_map(|chain| chain["first_bad"].as_u64());
+        first.unwrap_or_else(|| panic!("{what}: {found}"))
+    };
+    let index = |at: usize| serde_json::from_str::<Value>(&lines[at]).unwrap()["index"].as_u64().unwrap();
+    let changed = |from: &str, to: &str| {
+        let mut all = lines.clone();
+        assert!(all[7].contains(from), "{}", all[7]);
+        all[7] = all[7].replacen(from, to, 1);
+        all
+    };
+    let base64 = record["record"].as_str().unwrap();
+    let flipped: String =
+        base64.chars().enumerate().map(|(at, c)| if at == 40 { if c == 'A' { 'B' } else { 'A' } } else { c }).collect();
+    assert_eq!(bent("a changed byte", &changed(base64, &flipped)), index(7));
+    let symbol = format!("\"symbol\":\"{}\"", record["symbol"].as_str().unwrap());
+    assert_eq!(bent("a changed column", &changed(&symbol, "\"symbol\":\"ZZZ\"")), index(7));
+    let mut dropped = lines.clone();
+    dropped.remove(7);
+    assert_eq!(bent("a dropped record", &dropped), index(7));
+    let mut swapped = lines.clone();
+    swapped.swap(7, 8);
+    assert_eq!(bent("two swapped", &swapped), index(7));
+}
+
+#[test]
+fn two_replays_of_a_file_end_with_the_same_chains() {
+    let dir = tempfile::tempdir().unwrap();
+    let heads = |name: &str| {
+        let (data, config) = replayed(dir.path(), name);
+        let deck = Deck::start(&["up", "--roles", "api", "--config", text(&config), "--data", text(&data)]);
+        let chains = deck.get("/api/admin/chains")["items"].as_array().unwrap().clone();
+        chains.iter().map(|chain| (chain["chain"].clone(), chain["head"].clone())).collect::<Vec<_>>()
+    };
+    let first = heads("one");
+    assert!(!first.is_empty());
+    assert_eq!(heads("two"), first);
+}
