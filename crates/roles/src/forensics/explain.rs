@@ -29,8 +29,8 @@ const MAX_POOLED: usize = 8_192;
 /// A decision's record without its place in a chain.
 #[derive(Debug)]
 pub struct Draft {
-    /// All but chain, index and the decision before it.
-    pub record: Record,
+    /// All but chain, index and the decision before it. Boxed: it goes from hand to hand.
+    pub record: Box<Record>,
     /// Its names.
     pub mixture: Arc<Mixture>,
 }
@@ -52,11 +52,15 @@ pub struct Refusal {
 /// Records that were used and can be filled again, so that their texts and lists take
 /// memory once. Shared by who fills them and who is done with them.
 #[derive(Clone, Debug, Default)]
-pub struct Pool(Arc<Mutex<Vec<Record>>>);
+pub struct Pool(Arc<Mutex<Records>>);
+
+/// Boxed, so that a record that changes hands is not copied.
+#[expect(clippy::vec_box, reason = "a box comes out as it went in, and is handed on")]
+type Records = Vec<Box<Record>>;
 
 impl Pool {
     /// Takes a record: an old one, whose content means nothing, or a new one.
-    fn take(&self) -> Record {
+    fn take(&self) -> Box<Record> {
         self.lock().pop().unwrap_or_default()
     }
 
@@ -67,7 +71,7 @@ impl Pool {
         records.extend(drafts.into_iter().take(room).map(|draft| draft.record));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Record>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -165,7 +165,10 @@ impl ForensicsStep {
             let head = attempt.heads.entry(*partition).or_insert(chain.head);
             (draft.record.chain, draft.record.index) = (*partition, head.records);
             let previous = match chain.symbols.note(&draft.record.symbol, attempt.number, at) {
-                Before::Draft(noted) => Some((&before[noted].draft.record, &**before[noted].draft.mixture.set())),
+                Before::Draft(noted) => {
+                    let before = &before[noted].draft;
+                    Some((&*before.record, &**before.mixture.set()))
+                }
                 Before::Stored(record, set) => Some((record, set)),
                 Before::None => None,
             };

@@ -22,7 +22,7 @@ pub(super) struct Symbols(HashMap<String, Slot>);
 #[derive(Default)]
 struct Slot {
     /// As it is stored, with its names.
-    last: Option<(Record, Arc<FeatureSet>)>,
+    last: Option<(Box<Record>, Arc<FeatureSet>)>,
     /// The attempt that noted a draft, and which.
     noted: Option<(u64, usize)>,
 }
@@ -57,7 +57,7 @@ impl Symbols {
             };
             match (Record::read(&row.record), set) {
                 (Ok(record), Some(set)) if record.feature_set == FeatureSetId(row.feature_set) => {
-                    symbols.0.insert(row.symbol, Slot { last: Some((record, set)), noted: None });
+                    symbols.0.insert(row.symbol, Slot { last: Some((Box::new(record), set)), noted: None });
                 }
                 _ => tracing::warn!(
                     chain,

@@ -178,7 +178,7 @@ proptest! {
         let mut explaining = Explaining::new(models, pool.clone());
         let all: Vec<_> = decisions.iter().collect();
         let first = explaining.explain(&all).unwrap();
-        let records: Vec<Record> = first.iter().map(|draft| draft.record.clone()).collect();
+        let records: Vec<Box<Record>> = first.iter().map(|draft| draft.record.clone()).collect();
         pool.give(first.into_iter().rev());
         let again = explaining.explain(&all).unwrap();
         for ((record, again), decision) in records.iter().zip(&again).zip(&decisions) {
