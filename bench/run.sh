@@ -3,7 +3,7 @@
 #
 #   bench/run.sh            all parts
 #   bench/run.sh emit peers some of them: cold program emit peers catch-up outage dedupe
-#                           dlq rest kafka pipeline shap forensics
+#                           dlq rest kafka pipeline shap forensics decide
 #
 # FILLS sets the size of the REST benchmark (10,000,000), COLD=0 leaves out the cold
 # build, SECONDS_EACH how long each run of emit and peers takes (60), PER_S their rate
@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 fills=${FILLS:-10000000}
 seconds=${SECONDS_EACH:-60}
 per_s=${PER_S:-100000}
-parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline shap forensics}
+parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline shap forensics decide}
 cache=${TAPEDECK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tapedeck}
 work=$(mktemp -d ${BENCH_DIR:+-p "$BENCH_DIR"})
 pid=
@@ -181,6 +181,16 @@ part_shap() {
 # Decisions emitted, in the log, explained, stored: at 100,000/s for a minute.
 part_forensics() { step $bench forensics "$work" "$seconds" "$per_s"; }
 
+# What a decision over HTTP takes, without forensics and with it.
+part_decide() {
+    for roles in api forensics,api; do
+        up --data "$work/decide-$roles" --roles "$roles"
+        step $bench decide "$url" 20 500 "roles $roles"
+        down
+        rm -rf "$work/decide-$roles"
+    done
+}
+
 part_rest() {
     step $bench fill "$work/fills" "$fills"
     up --data "$work/fills" --roles api
@@ -194,7 +204,7 @@ bench=target/release/tapedeck-bench program=target/release/tapedeck
 for part in $parts; do
     case $part in
         cold) ;;
-        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline | shap | forensics) "part_$part" ;;
+        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline | shap | forensics | decide) "part_$part" ;;
         catch-up) part_catch_up ;;
         *) echo "bench/run.sh: there is no part $part" >&2; exit 2 ;;
     esac

@@ -13,6 +13,7 @@ use tapedeck_bench_pace::Pace;
 use weather::Sky;
 
 mod catch_up;
+mod decide;
 mod decisions;
 mod dlq;
 mod emit;
@@ -28,7 +29,7 @@ mod sockets;
 mod stored;
 mod weather;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | pipeline reports|decisions BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS PEER_ROWS";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | decide URL SECONDS PER_S WHAT | pipeline reports|decisions BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS PEER_ROWS";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         ["kafka-emit", script, brokers, dir, seconds, per_s] => {
             kafka::emit(script, Path::new(brokers), Path::new(dir), pace(seconds, per_s)?)
         }
+        ["decide", url, seconds, per_s, what] => decide::run(url, pace(seconds, per_s)?, what),
         ["forensics", dir, seconds, per_s] => forensics::run(Path::new(dir), pace(seconds, per_s)?),
         ["pipeline", what, bootstrap, postgres, tapedeck, python, peer, dir, rows, peer_rows] => {
             let [tapedeck, python, peer, dir] = [tapedeck, python, peer, dir].map(Path::new);
