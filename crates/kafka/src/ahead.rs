@@ -57,17 +57,20 @@ impl Ahead {
         fetched.inspect_err(|error| tracing::debug!(target: "kafka", "reading ahead ended: {error}")).ok()
     }
 
-    /// Waits for something to come, for so long at most. Where the member has far to
-    /// go and starves, a reader begins.
-    pub(crate) fn wait(&mut self, own: &mut Fetcher, heard: u64, longest: Duration) -> KafkaResult<()> {
-        let is_soon = self.changed.is_some_and(|at| at.elapsed() < CAUGHT_UP);
-        let may_begin = self.reader.is_none() && longest >= STARVED && !is_soon && own.is_reading();
-        if !(may_begin && own.is_behind()) {
-            self.bell.wait(heard, longest);
-        } else if !self.bell.wait(heard, STARVED) {
-            self.begin(own)?;
-        }
-        Ok(())
+    /// Waits for something to come, for so long at most; no longer than it takes to
+    /// starve where the member has far to go.
+    pub(crate) fn wait(&self, own: &Fetcher, heard: u64, longest: Duration) {
+        let may_starve = self.may_begin() && own.is_behind();
+        self.bell.wait(heard, if may_starve { longest.min(STARVED) } else { longest });
+    }
+
+    /// Where the member has far to go in a partition that gives nothing, a reader begins.
+    pub(crate) fn begin_if_dry(&mut self, own: &mut Fetcher) -> KafkaResult<()> {
+        if self.may_begin() && own.is_dry(STARVED) && own.is_reading() { self.begin(own) } else { Ok(()) }
+    }
+
+    fn may_begin(&self) -> bool {
+        self.reader.is_none() && self.changed.is_none_or(|at| at.elapsed() >= CAUGHT_UP)
     }
 
     fn begin(&mut self, own: &mut Fetcher) -> KafkaResult<()> {

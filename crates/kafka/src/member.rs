@@ -266,7 +266,11 @@ impl KafkaMember {
             return Ok(fetched);
         }
         self.go_on()?;
-        self.fetcher.fetch(limits)
+        let fetched = self.fetcher.fetch(limits)?;
+        if let Err(error) = self.ahead.begin_if_dry(&mut self.fetcher) {
+            tracing::debug!(target: "kafka", group = self.group, "what the member fetches was not paused: {error}");
+        }
+        Ok(fetched)
     }
 
     /// The member reads itself, from where it is.
@@ -350,8 +354,7 @@ impl Member for KafkaMember {
             if !fetched.records.is_empty() || fetched.moved || left.is_zero() {
                 return Ok(Polled::Records(fetched.records));
             }
-            let waited = self.ahead.wait(&mut self.fetcher, heard, left.min(LONGEST_WAIT));
-            waited.map_err(|error| group_error(&error, &self.group, "read"))?;
+            self.ahead.wait(&self.fetcher, heard, left.min(LONGEST_WAIT));
         }
     }
 

@@ -4,7 +4,11 @@
 //! Not here: who starts and stops partitions, which differs between a reader and a
 //! member of a group.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -70,6 +74,8 @@ pub(crate) struct Cursor {
     came: bool,
     /// The partition has ended here, when it was last looked at.
     at_end: bool,
+    /// Since when nothing was fetched although there is far to go.
+    dry_since: Option<Instant>,
 }
 
 /// How a partition is read.
@@ -121,14 +127,33 @@ impl Fetcher {
             .ok_or_else(|| LogError::Fatal(format!("librdkafka does not take {place} for the name of a partition")))?;
         let topic = Arc::from(&*place.topic);
         let (place, state) = (place.clone(), State::Stopped);
-        let (paused, came, at_end) = (false, false, false);
-        self.cursors.push(Cursor { place, outer, number, queue, position, paused, state, topic, came, at_end });
+        let (paused, came, at_end, dry_since) = (false, false, false, None);
+        self.cursors.push(Cursor {
+            place,
+            outer,
+            number,
+            queue,
+            position,
+            paused,
+            state,
+            topic,
+            came,
+            at_end,
+            dry_since,
+        });
         Ok(())
     }
 
     /// Whether there is far to go in a partition that may give its records.
     pub(crate) fn is_behind(&self) -> bool {
         self.cursors.iter().any(|cursor| !cursor.paused && cursor.is_behind())
+    }
+
+    /// Whether a partition with far to go has given nothing for so long, whatever
+    /// the others gave.
+    pub(crate) fn is_dry(&self, longest: Duration) -> bool {
+        let is_dry = |cursor: &Cursor| cursor.dry_since.is_some_and(|since| since.elapsed() >= longest);
+        self.cursors.iter().any(|cursor| !cursor.paused && is_dry(cursor))
     }
 
     /// Whether librdkafka fetches all of them.
@@ -279,6 +304,7 @@ impl Cursor {
         self.state = State::Reading;
         self.came = false;
         self.at_end = false;
+        self.dry_since = None;
     }
 
     fn is_behind(&self) -> bool {
@@ -308,7 +334,7 @@ impl Cursor {
         while !room.is_used_up() {
             match self.queue.next() {
                 Some(Next::Record(found)) => {
-                    (self.came, self.at_end) = (true, false);
+                    (self.came, self.at_end, self.dry_since) = (true, false, None);
                     // librdkafka may bring a record again that it brought just
                     // before a change of the group.
                     if found.offset >= self.position {
@@ -325,6 +351,8 @@ impl Cursor {
                 }
                 Some(Next::Failed(code)) => return Err(code),
                 None => {
+                    self.dry_since =
+                        if self.is_behind() { self.dry_since.or_else(|| Some(Instant::now())) } else { None };
                     if self.came {
                         self.position = self.position.max(self.queue.taken_to().unwrap_or(0));
                     }
