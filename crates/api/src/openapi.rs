@@ -52,6 +52,7 @@ use crate::{admin, ess, events, forensics, problem, routes, ws};
         admin::dlq::jobs::dlq_job_cancel,
         admin::chains::chains,
         admin::chains::chain,
+        admin::chains::feature_set,
         admin::roles::roles,
         admin::emitter::emitter,
         routes::health::live,

@@ -239,6 +239,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/admin/dlq/jobs/{id}", get(admin::dlq::jobs::dlq_job).delete(admin::dlq::jobs::dlq_job_cancel))
         .route("/api/admin/chains", get(admin::chains::chains))
         .route("/api/admin/chains/{chain}", get(admin::chains::chain))
+        .route("/api/admin/feature-sets/{id}", get(admin::chains::feature_set))
         .route("/api/admin/roles", get(admin::roles::roles))
         .route("/api/admin/emitter", get(admin::emitter::emitter))
         .route("/ws/alerts", get(ws::socket::alerts))

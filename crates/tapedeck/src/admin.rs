@@ -93,6 +93,18 @@ impl Admin {
         read(request.call(), &self.base)
     }
 
+    /// Gets an answer; none where there is no such thing.
+    ///
+    /// # Errors
+    /// Those of [`Admin::get`] but for a 404.
+    pub(crate) fn find<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Option<T>> {
+        let answer = self.agent.get(format!("{}{path}", self.base)).call();
+        match answer {
+            Ok(answer) if answer.status() == 404 => Ok(None),
+            answer => read(answer, &self.base).map(Some),
+        }
+    }
+
     /// Posts a body and gets an answer; also one that says that nothing was taken.
     ///
     /// # Errors

@@ -158,6 +158,36 @@ fn the_command_line_explains_and_finds_what_was_bent() {
 }
 
 #[test]
+fn what_is_cut_off_or_gone_as_a_whole_is_found_by_its_anchor() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, _) = replayed(dir.path(), "data");
+    let with = |args: &[&str]| run(&[args, &["--data", text(&data)]].concat());
+    let (exported, anchors) = (dir.path().join("records.ndjson"), dir.path().join("anchors.ndjson"));
+    assert!(with(&["audit", "export", "--output", text(&exported)]).status.success());
+    let entries = with(&["consume", "audit-logs", "--json"]);
+    std::fs::write(&anchors, stdout(&entries)).unwrap();
+    let all = std::fs::read_to_string(&exported).unwrap();
+    let lines: Vec<&str> = all.lines().collect();
+    let check = |lines: &[&str]| {
+        std::fs::write(&exported, lines.join("\n")).unwrap();
+        let output = run(&["audit", "verify", "--file", text(&exported), "--anchors", text(&anchors), "--json"]);
+        let found: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        (output.status.code(), found)
+    };
+    let (code, found) = check(&lines);
+    assert_eq!(code, Some(0), "{found}");
+    assert_eq!(found["chains"][0]["anchored"], found["chains"][0]["good"], "all of it is anchored: {found}");
+    assert_eq!(check(&lines[..lines.len() - 1]).0, Some(1), "a cut end");
+    let chain = |line: &str| serde_json::from_str::<Value>(line).unwrap()["chain"].clone();
+    let without: Vec<&str> = lines.iter().copied().filter(|line| chain(line) != chain(lines[0])).collect();
+    assert!(!without.is_empty());
+    let (code, found) = check(&without);
+    assert_eq!(code, Some(1), "{found}");
+    let gone = found["chains"].as_array().unwrap().iter().find(|verdict| verdict["chain"] == chain(lines[0]));
+    assert_eq!(gone.unwrap()["first_bad"], 0, "{found}");
+}
+
+#[test]
 fn two_replays_of_a_file_end_with_the_same_chains() {
     let dir = tempfile::tempdir().unwrap();
     let heads = |name: &str| {

@@ -101,6 +101,8 @@ pub(crate) struct ChainRecord {
     chain: u32,
     index: u64,
     hash: String,
+    /// Names the names of its numbers.
+    feature_set: String,
     /// Its bytes in base64.
     record: String,
     decision_id: String,
@@ -120,6 +122,7 @@ impl From<Explained> for ChainRecord {
             chain: row.chain,
             index: row.index,
             hash: hex(&row.hash),
+            feature_set: hex(&row.feature_set),
             record: STANDARD.encode(&row.record),
             decision_id: row.decision_id,
             timestamp: row.timestamp,
@@ -151,4 +154,34 @@ pub(crate) async fn chain(State(app): State<Arc<App>>, Path(chain): Path<u32>, u
     query.finish()?;
     let items = app.store(move |store| store.chain(chain, from, limit)).await?;
     Ok(json(&ChainRecords { items: items.into_iter().map(ChainRecord::from).collect() }))
+}
+
+/// The names of records' numbers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FeatureSetItem {
+    /// Made of its bytes.
+    id: String,
+    /// Its bytes in base64.
+    bytes: String,
+}
+
+/// The feature set that records name, as it is kept.
+#[utoipa::path(get, path = "/api/admin/feature-sets/{id}", tag = "admin",
+    params(("id" = String, Path, description = "32 hexadecimal digits")),
+    responses(
+        (status = 200, description = "Its bytes", body = FeatureSetItem),
+        (status = 404, description = "There is none of this id", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
+    ))]
+pub(crate) async fn feature_set(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Params::of(&uri)?.finish()?;
+    let number = u128::from_str_radix(&id, 16).ok().filter(|_| id.len() == 32 && !id.starts_with('+'));
+    let number = number.ok_or_else(|| Problem::bad("id", "expected 32 hexadecimal digits"))?;
+    let found = app.store(move |store| store.feature_set(number.to_be_bytes())).await?;
+    let bytes = found.ok_or_else(|| Problem::not_found(format!("there is no feature set {id}")))?;
+    Ok(json(&FeatureSetItem { id, bytes: STANDARD.encode(&bytes) }))
 }

@@ -37,7 +37,7 @@ pub(crate) struct ImportanceParams {
     symbol: Option<String>,
     /// From the hour that holds this time (a day before `to`).
     from: Option<String>,
-    /// Before this time (just after the newest decision).
+    /// To the end of the hour before this time (of the newest decision's hour).
     to: Option<String>,
     /// 1h, 6h or 1d: the shortest that gives at most 1000 points, where absent.
     interval: Option<String>,
@@ -76,6 +76,23 @@ pub(crate) struct Importances {
     features: Vec<FeatureImportance>,
     /// Oldest first; steps without a decision are left out.
     points: Vec<ImportancePoint>,
+}
+
+/// What was summed.
+#[derive(Default)]
+struct Found {
+    /// None where nothing was explained.
+    stretch: Option<(Timestamp, Timestamp)>,
+    /// None where there would be too many points.
+    interval: Option<&'static str>,
+    all: Sum,
+    steps: BTreeMap<i64, Sum>,
+}
+
+impl Found {
+    fn too_long(from: Timestamp, to: Timestamp) -> Self {
+        Self { stretch: Some((from, to)), ..Self::default() }
+    }
 }
 
 /// Sums over decisions.
@@ -118,48 +135,58 @@ pub(crate) async fn importance(State(app): State<Arc<App>>, uri: Uri) -> Result<
     let interval = query.word("interval", &INTERVALS)?;
     query.finish()?;
     let asked = symbol.clone();
-    let (from, to, rows) = app
-        .explain(move |explains, store| {
-            let Some((from, to)) = stretch(store, asked.as_deref(), from, to)? else {
-                return Ok((None, None, Vec::new()));
-            };
-            let (mut named, mut names) = (Vec::new(), BTreeMap::new());
-            if chosen(from, to, interval).is_some() {
-                for row in store.importance(from, to, asked.as_deref())? {
-                    let names = match names.entry(row.feature_set) {
-                        Entry::Occupied(known) => Arc::clone(known.get()),
-                        Entry::Vacant(new) => {
-                            let set = store.feature_set(row.feature_set)?;
-                            let set = set.ok_or_else(|| ExplainsError::Broken("a feature set is not kept".into()))?;
-                            Arc::clone(new.insert(Arc::new(explains.features(&set)?)))
-                        }
-                    };
-                    named.push((row, names));
-                }
+    let found = app.explain(move |explains, store| {
+        let Some((from, to)) = stretch(store, asked.as_deref(), from, to)? else { return Ok(Found::default()) };
+        let Some((width, name)) = chosen(from, to, interval) else { return Ok(Found::too_long(from, to)) };
+        let mut found = Found { stretch: Some((from, to)), interval: Some(name), ..Found::default() };
+        let mut names = BTreeMap::new();
+        // A day at a time: a row stands for an hour, a symbol and a feature set.
+        let mut day = from;
+        while day < to {
+            let next = Timestamp::from_micros(day.micros().saturating_add(DAY_US)).min(to);
+            for row in store.importance(day, next, asked.as_deref())? {
+                let names = match names.entry(row.feature_set) {
+                    Entry::Occupied(known) => Arc::clone(known.get()),
+                    Entry::Vacant(new) => {
+                        let set = store.feature_set(row.feature_set)?;
+                        let set = set.ok_or_else(|| ExplainsError::Broken("a feature set is not kept".into()))?;
+                        Arc::clone(new.insert(Arc::new(explains.features(&set)?)))
+                    }
+                };
+                found.all.add(&names, &row);
+                let step = row.hour.micros().div_euclid(width) * width;
+                found.steps.entry(step).or_default().add(&names, &row);
             }
-            Ok((Some(from), Some(to), named))
-        })
-        .await?;
-    let (width, interval) = match (from, to) {
-        (Some(from), Some(to)) => chosen(from, to, interval).ok_or_else(|| too_long(interval))?,
-        _ => (HOUR_US, "1h"),
+            day = next;
+        }
+        Ok(found)
+    });
+    let Found { stretch, interval: used, all, steps } = found.await?;
+    let (from, to) = stretch.unzip();
+    let used = match (used, stretch) {
+        (Some(used), _) => used,
+        (None, None) => INTERVALS[0].0,
+        (None, Some(_)) => return Err(too_long(interval)),
     };
-    let (mut all, mut steps) = (Sum::default(), BTreeMap::<i64, Sum>::new());
-    for (row, names) in rows {
-        all.add(&names, &row);
-        let step = row.hour.micros().div_euclid(width) * width;
-        steps.entry(step).or_default().add(&names, &row);
-    }
     let points = steps.iter().map(|(at, sum)| ImportancePoint {
         timestamp: Timestamp::from_micros(*at),
         decisions: sum.decisions,
         features: sum.features(),
     });
     let points = points.collect();
-    Ok(json(&Importances { symbol, from, to, interval, decisions: all.decisions, features: all.features(), points }))
+    Ok(json(&Importances {
+        symbol,
+        from,
+        to,
+        interval: used,
+        decisions: all.decisions,
+        features: all.features(),
+        points,
+    }))
 }
 
-/// From the hour that holds `from` to `to`; none where nothing was explained.
+/// From the hour that holds `from` to the end of the hour that `to` lies in; none where
+/// nothing was explained.
 fn stretch(
     store: &dyn Store,
     symbol: Option<&str>,
@@ -177,7 +204,8 @@ fn stretch(
         }
     };
     let from = from.unwrap_or_else(|| Timestamp::from_micros(to.micros().saturating_sub(DAY_US)));
-    Ok(Some((Timestamp::from_micros(from.micros().div_euclid(HOUR_US).saturating_mul(HOUR_US)), to)))
+    let hours = |micros: i64| Timestamp::from_micros(micros.div_euclid(HOUR_US).saturating_mul(HOUR_US));
+    Ok(Some((hours(from.micros()), hours(to.micros().saturating_add(HOUR_US - 1)))))
 }
 
 /// The interval asked for, or the shortest that fits; none where there would be too many points.

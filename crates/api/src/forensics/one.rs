@@ -2,7 +2,7 @@
 //!
 //! Not here: lists.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{
     extract::{Path, State},
@@ -11,6 +11,7 @@ use axum::{
 };
 use serde::Serialize;
 use tapedeck_contracts::ids::MAX_ID_BYTES;
+use tapedeck_flow::emitter::EmitterStats;
 use utoipa::ToSchema;
 
 use crate::{
@@ -61,20 +62,29 @@ pub(crate) async fn explanation(
         return Err(Problem::bad("decision_id", format!("longer than {MAX_ID_BYTES} bytes")));
     }
     let id = decision_id.clone();
-    match app.explain(move |explains, store| explains.explanation(store, &id, top)).await? {
-        Some(answer) => Ok(json(&answer)),
-        None => missing(&app, decision_id).await,
+    let ask = |id: String| app.explain(move |explains, store| explains.explanation(store, &id, top));
+    if let Some(answer) = ask(id.clone()).await? {
+        return Ok(json(&answer));
     }
+    if may_come(&app).await? {
+        let mut response = (StatusCode::ACCEPTED, json(&Pending { decision_id, status: "pending" })).into_response();
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return Ok(response);
+    }
+    // Nothing waits now; it may have come since the first look.
+    let answer = ask(id).await?;
+    let missing = || Problem::not_found(format!("there is no explanation of a decision `{decision_id}`"));
+    answer.map(|answer| json(&answer)).ok_or_else(missing)
 }
 
-/// It may still come while the group has something to read.
-async fn missing(app: &Arc<App>, decision_id: String) -> Result<Response, Problem> {
-    let groups = groups::recent(app).await?;
-    let lag_records: u64 = groups.iter().filter(|group| group.group == GROUP).map(|group| group.lag_records).sum();
-    if lag_records == 0 {
-        return Err(Problem::not_found(format!("there is no explanation of a decision `{decision_id}`")));
+/// Whether an explanation may still come: something waits in a ring or a spool of this
+/// process, or the group has something to read.
+async fn may_come(app: &Arc<App>) -> Result<bool, Problem> {
+    let waits = |stats: &EmitterStats| stats.ring_bytes.load(Relaxed) > 0 || stats.spooled_records.load(Relaxed) > 0;
+    if app.emitters.iter().any(|(_, stats)| waits(stats)) {
+        return Ok(true);
     }
-    let mut response = (StatusCode::ACCEPTED, json(&Pending { decision_id, status: "pending" })).into_response();
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    Ok(response)
+    // As of now: what was read a second ago does not know of a decision made since.
+    let groups = groups::all(app).await?;
+    Ok(groups.iter().any(|group| group.group == GROUP && group.lag_records > 0))
 }

@@ -27,6 +27,18 @@ const DOMAIN: &[u8] = b"tapedeck feature set\0";
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeatureSetId(pub [u8; 16]);
 
+impl FeatureSetId {
+    /// Reads what `Display` writes: 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut id = Self::default();
+        let is_hex = text.len() == 2 * id.0.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        for (byte, pair) in id.0.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        is_hex.then_some(id)
+    }
+}
+
 impl fmt::Display for FeatureSetId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

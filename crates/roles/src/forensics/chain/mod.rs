@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use tapedeck_contracts::{EventId, Timestamp, events::AuditEntry};
 use thiserror::Error;
 
-pub use pages::{CheckError, start_of, verify_pages, verify_store};
+pub use pages::{CheckError, Source, start_of, verify_pages, verify_source, verify_store};
 pub use verify::{Columns, Fault, FaultKind, Stored, Verified, Verifier, verify};
 
 /// Hashed with the chain's number to begin a chain, so that no chain is the start

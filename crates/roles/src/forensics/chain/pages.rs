@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, vec};
 
+use bytes::Bytes;
 use tapedeck_store::{ChainHead, Explained, Explanations, StoreError};
 use thiserror::Error;
 
@@ -52,13 +53,7 @@ pub fn start_of(chain: u32, stored: Option<&ChainHead>) -> Head {
     begins.map_or_else(|| Head::start(chain), |(records, hash)| Head { chain, records, hash: Hash(hash) })
 }
 
-/// Checks a chain of a store from a head on that is trusted, to its end as of the
-/// beginning of the check or later. `progress` is told how many records hold.
-///
-/// Beside what [`verify`] finds, the head that the store itself keeps has to be in the
-/// chain: an end that was cut off is found without an anchor, unless the head was
-/// changed with it. And the names of the records' numbers have to be those that the
-/// records were written with.
+/// Checks a chain of a store from a head on that is trusted, as [`verify_source`] does.
 ///
 /// # Errors
 /// The first bad record; the store cannot be read.
@@ -70,17 +65,61 @@ pub fn verify_store(
 ) -> Result<Verified, CheckError<StoreError>> {
     let chain = from.chain;
     let heads = store.chain_heads().map_err(CheckError::Read)?;
-    let wanted = heads.iter().find(|head| head.chain == chain).map(Head::from);
-    let wanted = wanted.unwrap_or_else(|| Head::start(chain));
-    let mut found = (from.records >= wanted.records).then_some(from);
-    // Feature sets, and the first record of each.
-    let mut sets: BTreeMap<[u8; 16], u64> = BTreeMap::new();
+    let head = heads.iter().find(|head| head.chain == chain).map(Head::from);
     let page = |next: u64| {
         let rows = store.chain(chain, next, PAGE)?;
-        rows.iter().for_each(|row| _ = sets.entry(row.feature_set).or_insert(row.index));
-        let last = rows.iter().find(|row| row.index + 1 == wanted.records);
-        found = found.or(last.map(|row| Head { chain, records: wanted.records, hash: Hash(row.hash) }));
-        Ok(rows.into_iter().map(Stored::from).collect())
+        Ok(rows.into_iter().map(|row| (FeatureSetId(row.feature_set), Stored::from(row))).collect())
+    };
+    let names = |id: FeatureSetId| store.feature_set(id.0);
+    verify_source(Source { head, page, names }, from, anchors, progress)
+}
+
+/// Where the records of one chain come from.
+#[derive(Debug)]
+pub struct Source<P, N> {
+    /// Where the source says that the chain ends; none where it knows no such chain.
+    pub head: Option<Head>,
+    /// Records from an index on, in order, each with the id of its names beside it;
+    /// none where there are no more.
+    pub page: P,
+    /// The bytes of names.
+    pub names: N,
+}
+
+/// Checks a chain from a head on that is trusted, to its end as of the beginning of the
+/// check or later. `progress` is told how many records hold.
+///
+/// Beside what [`verify`] finds, the head that the source itself keeps has to be in the
+/// chain: an end that was cut off is found without an anchor, unless the head was
+/// changed with it. And the names of the records' numbers have to be those that the
+/// records were written with.
+///
+/// # Errors
+/// The first bad record; the source cannot be read.
+pub fn verify_source<E>(
+    source: Source<
+        impl FnMut(u64) -> Result<Vec<(FeatureSetId, Stored)>, E>,
+        impl FnMut(FeatureSetId) -> Result<Option<Bytes>, E>,
+    >,
+    from: Head,
+    anchors: impl IntoIterator<Item = Anchor>,
+    progress: impl FnMut(u64),
+) -> Result<Verified, CheckError<E>> {
+    let Source { head, mut page, mut names } = source;
+    let chain = from.chain;
+    let wanted = head.unwrap_or_else(|| Head::start(chain));
+    let mut found = (from.records >= wanted.records).then_some(from);
+    // Feature sets, and the first record of each.
+    let mut sets: BTreeMap<FeatureSetId, u64> = BTreeMap::new();
+    let page = |next: u64| {
+        let rows = page(next)?;
+        for (set, row) in &rows {
+            sets.entry(*set).or_insert(row.index);
+            if found.is_none() && row.index + 1 == wanted.records {
+                found = Some(Head { chain, records: wanted.records, hash: row.hash });
+            }
+        }
+        Ok(rows.into_iter().map(|(_, row)| row).collect())
     };
     let verified = verify_pages(from, anchors, page, progress)?;
     if found != Some(wanted) {
@@ -88,10 +127,10 @@ pub fn verify_store(
         return Err(Fault { chain, index, kind: FaultKind::Head { records: wanted.records } }.into());
     }
     for (id, index) in sets {
-        let set = store.feature_set(id).map_err(CheckError::Read)?;
+        let set = names(id).map_err(CheckError::Read)?;
         let set = set.and_then(|bytes| FeatureSet::from_bytes(&bytes).ok());
-        if set.is_none_or(|set| set.id() != FeatureSetId(id)) {
-            return Err(Fault { chain, index, kind: FaultKind::Names(FeatureSetId(id)) }.into());
+        if set.is_none_or(|set| set.id() != id) {
+            return Err(Fault { chain, index, kind: FaultKind::Names(id) }.into());
         }
     }
     Ok(verified)
