@@ -367,7 +367,8 @@ fn attributions(record: &Record, set: &FeatureSet, top: usize, text: String) -> 
         base_value: record.base,
         prediction: record.margin,
         features,
-        other: Other { count: rest.len(), shap: rest.iter().map(|feature| feature.shap).sum() },
+        // A sum of nothing is -0.0, and would be written so.
+        other: Other { count: rest.len(), shap: rest.iter().map(|feature| feature.shap).sum::<f64>() + 0.0 },
         additivity_error: record.additivity_error(),
         text,
     }

@@ -209,6 +209,18 @@ struct Held {
     history: History,
 }
 
+impl Held {
+    /// A version that is at hand; it is the last to go then. A name that is not known
+    /// leaves nothing behind: names come from outside, and there is no end of them.
+    fn take_up(&mut self, specialist: &str, version: &str) -> Option<Arc<Model>> {
+        let models = self.models.get_mut(specialist)?;
+        let at = models.iter().position(|model| model.version == version)?;
+        let model = models.remove(at)?;
+        models.push_back(Arc::clone(&model));
+        Some(model)
+    }
+}
+
 impl Models {
     /// The newest version of each specialist in the config's folder, or the demo's
     /// where it names none. The newest is the one with the largest number.
@@ -246,14 +258,9 @@ impl Models {
     /// # Errors
     /// It is not there, or cannot be used.
     pub fn version(&self, specialist: &str, version: &str) -> Result<Arc<Model>, ModelError> {
-        let mut held = self.lock();
-        let models = held.models.entry(specialist.to_owned()).or_default();
-        if let Some(at) = models.iter().position(|model| model.version == version) {
-            let model = models.remove(at).expect("it was just found");
-            models.push_back(Arc::clone(&model));
+        if let Some(model) = self.lock().take_up(specialist, version) {
             return Ok(model);
         }
-        drop(held);
         let model = Arc::new(self.read(specialist, version)?);
         let mut held = self.lock();
         let models = held.models.entry(specialist.to_owned()).or_default();

@@ -192,3 +192,13 @@ fn the_answer_says_what_the_decision_said() {
     }
     assert!(answer::read(&*tape.store, "nobody decided this", 5).unwrap().is_none());
 }
+
+#[test]
+fn where_all_features_are_named_the_rest_is_a_plain_zero() {
+    let tape = Tape::new();
+    let decisions = decisions(&tape.models, 1);
+    tape.emit(&decisions);
+    tape.settle();
+    let found = answer::read(&*tape.store, decisions[0].decision_id.as_str(), usize::MAX).unwrap().unwrap();
+    assert_eq!(serde_json::to_value(found.explanations.other).unwrap().to_string(), r#"{"count":0,"shap":0.0}"#);
+}

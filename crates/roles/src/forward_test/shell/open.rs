@@ -82,10 +82,7 @@ impl Active {
         let log = &*context.log;
         let topic: Arc<str> = state_topic(ROLE).into();
         let saved = state::load(log, &topic, 0)?;
-        let kept = saved.iter().filter(|(key, _)| *key != AT && !key.starts_with(SOURCE));
-        let kept = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
-        let broker =
-            Guarded::new(setup.clone(), kept).map_err(|detail| Failure::Fatal(format!("{topic}: {detail}")))?;
+        let broker = broker_of(setup, &topic, &saved)?;
         let at: Option<At> = saved.get(AT).map(|value| read(&topic, AT, value)).transpose()?;
         let mut topics = open_topics(log, setup.trades_decisions())?;
         let partitions = [0, 1, 2].map(|input: usize| topics[input].places.len() as u32);
@@ -101,12 +98,8 @@ impl Active {
             let reader = &mut topics[input as usize];
             for (index, place) in reader.places.iter().enumerate() {
                 let (name, kind) = (place.to_string(), kind_of(&place.topic));
-                let mut next = at.next.get(&name).or_else(|| fallback.get(&name)).copied();
-                if goes_on && next.is_none() && kind == EventKind::TradingDecision {
-                    // They were not traded before: those that are there are not made up for.
-                    next = Some(log.bounds(place)?.1);
-                }
-                let next = opener.begin(place, next)?;
+                let known = at.next.get(&name).or_else(|| fallback.get(&name)).copied();
+                let next = opener.begin(place, next_of(log, place, known, goes_on)?)?;
                 let ahead = at.ahead.get(&name).map_or(&[][..], Vec::as_slice);
                 join.start_at(input, index, next, ahead);
                 reader.next.push(next);
@@ -117,14 +110,13 @@ impl Active {
             }
             reader.assign(vec![true; reader.places.len()])?;
         }
-        let sources_reader = open_sources(log)?;
         let listens = listens(setup);
         let inputs = Inputs {
             log: Arc::clone(&context.log),
             topics,
             scan: None,
             share: context.budget.share(),
-            sources: sources_reader,
+            sources: open_sources(log)?,
             aside: context.aside,
             decoder: Decoder::default(),
             letters: Letters::new(log),
@@ -149,6 +141,22 @@ impl Active {
             wait: None,
             current: Current::Nothing,
         })
+    }
+}
+
+/// The broker as the state has it.
+fn broker_of(setup: &BrokerSetup, topic: &str, saved: &BTreeMap<String, Bytes>) -> Result<Guarded, Failure> {
+    let kept = saved.iter().filter(|(key, _)| *key != AT && !key.starts_with(SOURCE));
+    let kept = kept.map(|(key, value)| (key.clone(), value.clone())).collect();
+    Guarded::new(setup.clone(), kept).map_err(|detail| Failure::Fatal(format!("{topic}: {detail}")))
+}
+
+/// Where a partition goes on: where it is known to stand. Decisions that were there
+/// before they were traded are not made up for.
+fn next_of(log: &dyn Log, place: &TopicPartition, known: Option<u64>, goes_on: bool) -> Result<Option<u64>, Failure> {
+    match known {
+        None if goes_on && kind_of(&place.topic) == EventKind::TradingDecision => Ok(Some(log.bounds(place)?.1)),
+        known => Ok(known),
     }
 }
 

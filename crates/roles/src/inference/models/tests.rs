@@ -220,3 +220,14 @@ fn a_version_is_what_the_id_ends_with_unless_it_is_written() {
     let written = ModelUpdate { version: Some("2026-01".into()), ..update("x_v1", StabilityCheck::Passed) };
     assert_eq!(version_of(&written).as_deref(), Some("2026-01"));
 }
+
+#[test]
+fn a_name_that_no_specialist_has_leaves_nothing_in_memory() {
+    let (_dir, config) = folder(&ALL);
+    let models = Models::open(&config).expect("they are there");
+    for n in 0..100 {
+        let name = format!("stranger_{n}");
+        assert!(matches!(models.version(&name, "v1"), Err(ModelError::NotThere(_))));
+    }
+    assert_eq!(models.lock().models.len(), ALL.len());
+}
