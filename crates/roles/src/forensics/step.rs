@@ -47,7 +47,8 @@ pub(super) struct Placed {
     pub draft: Draft,
 }
 
-/// One chain that this process writes.
+/// One chain that this process writes. Where it may have gone on without us (an answer
+/// was lost, a seat), the runtime resumes its partition, and it is read again.
 struct Chain {
     /// Its end, as it is stored.
     head: Head,
@@ -65,8 +66,6 @@ pub(super) struct ForensicsStep {
     pool: Pool,
     anchoring: Arc<Anchoring>,
     chains: BTreeMap<u32, Chain>,
-    /// What is stored may differ from `chains`: read it again first.
-    stale: bool,
     known_sets: HashSet<FeatureSetId>,
     attempt: Attempt,
 }
@@ -110,19 +109,22 @@ impl ForensicsStep {
             pool: parts.pool,
             anchoring: parts.anchoring,
             chains: BTreeMap::new(),
-            stale: false,
             known_sets: HashSet::new(),
             attempt: Attempt::default(),
         }
     }
 
-    /// Reads the ends of chains, and the last record of each of their symbols.
+    /// Reads the ends of chains, and the last record of each of their symbols. The ends
+    /// come last: where a process that held the partitions still keeps a batch
+    /// meanwhile, no symbol is ahead of its chain, and the store refuses what is
+    /// written next because its offsets went on.
     fn load(&mut self, chains: &[u32]) -> Result<(), Failure> {
+        let symbols = |chain: &u32| Symbols::load(&*self.store, *chain);
+        let symbols = chains.iter().map(symbols).collect::<Result<Vec<_>, _>>().map_err(positions::failure)?;
         let heads = self.store.chain_heads().map_err(positions::failure)?;
-        for chain in chains {
+        for (chain, symbols) in chains.iter().zip(symbols) {
             let kept = heads.iter().find(|head| head.chain == *chain);
             let head = kept.map_or_else(|| Head::start(*chain), Head::from);
-            let symbols = Symbols::load(&*self.store, *chain).map_err(positions::failure)?;
             self.anchoring.open(head, kept.and_then(|head| head.anchored));
             self.chains.insert(*chain, Chain { head, symbols });
         }
@@ -136,22 +138,59 @@ impl ForensicsStep {
             self.chain(drafts, &held)?;
             self.offer(moves);
             let batch = &self.attempt.batch;
-            let found = self.store.apply_explained(batch).map_err(|error| self.failure(drafts, error));
-            let found = found.inspect_err(|failure| self.stale = !matches!(failure, Failure::Poison { .. }))?;
+            let found = self.store.apply_explained(batch).map_err(|error| self.failure(drafts, error))?;
             if found.is_empty() {
                 self.boundaries.pass(Boundary::Apply);
                 self.accept(drafts, &held);
                 return Ok(());
             }
-            held.extend(found.iter().filter_map(|row| self.attempt.draft_of.get(*row)));
+            for at in found.iter().filter_map(|row| self.attempt.draft_of.get(*row).copied()) {
+                self.compare(drafts, at)?;
+                held.insert(at);
+            }
         }
-        self.stale = true;
         Err(Failure::Fatal(format!(
             "the store says of {} of {} decisions that it holds them, and of more each time it is asked: see whether \
              another program writes its table `forensics`, then start again",
             held.len(),
             drafts.len(),
         )))
+    }
+
+    /// A decision that is held comes again as it was; another one under its id was never
+    /// explained, and is not dropped in silence. Where retention took the record, nothing
+    /// is left to compare with.
+    fn compare(&self, drafts: &[Placed], at: usize) -> Result<(), Failure> {
+        let record = &*drafts[at].draft.record;
+        let kept = match self.store.explained(&record.decision_id).map_err(positions::failure)? {
+            // One that cannot be read is for the check of the chain to tell.
+            Some(row) => Record::read(&row.record).ok().map(Box::new),
+            None => {
+                let earlier = drafts[..at].iter().map(|placed| &placed.draft.record);
+                earlier.into_iter().find(|earlier| earlier.decision_id == record.decision_id).cloned()
+            }
+        };
+        match kept {
+            Some(kept) if !is_same_decision(&kept, record) => Err(Failure::Poison {
+                index: at,
+                place: place(&self.topic, &drafts[at]),
+                path: Some("$.decision_id".to_owned()),
+                detail: format!(
+                    "another decision has this id: `{}` was explained as {:?} {} of {} at {}, and this one is {:?} {} \
+                     of {} at {}; give every decision an id of its own",
+                    record.decision_id,
+                    kept.action,
+                    kept.quantity,
+                    kept.symbol,
+                    kept.time,
+                    record.action,
+                    record.quantity,
+                    record.symbol,
+                    record.time
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Gives the drafts that are not held their places in the chains, and writes them.
@@ -259,11 +298,6 @@ impl Step for ForensicsStep {
     }
 
     fn perform(&mut self, member: &mut dyn Member, mut drafts: Vec<Placed>, moves: &[Move]) -> Result<(), Failure> {
-        if self.stale {
-            let held: Vec<u32> = self.chains.keys().copied().collect();
-            self.load(&held)?;
-            self.stale = false;
-        }
         self.anchoring.write_due()?;
         self.boundaries.pass(Boundary::Append);
         if moves.iter().any(|step| step.last.is_some()) {
@@ -346,6 +380,11 @@ impl Attempt {
             *sum += f64::from(feature.contribution.abs());
         }
     }
+}
+
+fn is_same_decision(one: &Record, other: &Record) -> bool {
+    let what = |record: &Record| (record.action, record.time, record.quantity);
+    what(one) == what(other) && one.symbol == other.symbol && one.account == other.account
 }
 
 fn place(topic: &str, placed: &Placed) -> String {

@@ -14,7 +14,7 @@ use std::{
 use proptest::prelude::*;
 use tapedeck_flow::{Boundaries, Boundary};
 use tapedeck_roles::forensics::{Anchor, AnchorRule};
-use tapedeck_store::Explanations;
+use tapedeck_store::{Explanations, Store};
 
 use crate::{
     common::*,
@@ -122,6 +122,25 @@ fn a_chain_without_new_decisions_is_anchored_when_its_time_has_come() {
     };
     running.until(|| ends.iter().all(anchored));
     running.end().unwrap();
+    tape.assert_whole(&decisions);
+}
+
+#[test]
+fn what_a_former_owner_keeps_while_its_chains_are_opened_makes_no_decision_bad() {
+    let former = Tape::new();
+    let decisions = decisions(&former.models, 120);
+    former.emit(&decisions);
+    let store = Wrapped::taking(&former.store, []);
+    former.settle_with(Options { store: Some(Arc::clone(&store) as Arc<dyn Store>), ..Options::default() });
+    let last = store.first_kept();
+    assert_eq!(last.heads.len(), PARTITIONS as usize);
+    let tape = Tape::new();
+    tape.emit(&decisions);
+    let store = Wrapped::interrupted(&tape.store, move |store| {
+        assert_eq!(store.apply_explained(&last).unwrap(), [0_usize; 0]);
+    });
+    tape.settle_with(Options { store: Some(store), ..Options::default() });
+    assert_eq!(tape.dead_letters(), []);
     tape.assert_whole(&decisions);
 }
 

@@ -4,7 +4,8 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use tapedeck_contracts::{Timestamp, events::TradingDecision};
+use rust_decimal::Decimal;
+use tapedeck_contracts::{Dec, Timestamp, events::TradingDecision};
 use tapedeck_flow::DeliveryConfig;
 use tapedeck_log::Log;
 use tapedeck_roles::{
@@ -201,4 +202,34 @@ fn where_all_features_are_named_the_rest_is_a_plain_zero() {
     tape.settle();
     let found = answer::read(&*tape.store, decisions[0].decision_id.as_str(), usize::MAX).unwrap().unwrap();
     assert_eq!(serde_json::to_value(found.explanations.other).unwrap().to_string(), r#"{"count":0,"shap":0.0}"#);
+}
+
+#[test]
+fn another_decision_under_a_used_id_is_set_aside_and_the_same_one_is_a_duplicate() {
+    let tape = Tape::new();
+    let all = decisions(&tape.models, 12);
+    tape.emit(&all[..8]);
+    tape.settle();
+    // Each under the id of an earlier one of its symbol, kept or of the same batch.
+    let under = |nth: usize, id_of: usize, event: &str| TradingDecision {
+        event_id: Some(event.into()),
+        decision_id: all[id_of].decision_id.clone(),
+        ..all[nth].clone()
+    };
+    let again = under(1, 1, "the same under another event's id");
+    let mut more = under(2, 2, "only more of it");
+    more.quantity = Dec(more.quantity.0 + Decimal::ONE);
+    tape.emit(&all[8..]);
+    tape.emit(&[again, more, under(11, 3, "of a kept one"), under(4, 8, "of one in its batch")]);
+    let running = Running::start(&tape, Options::default());
+    running.until(|| tape.is_settled());
+    assert_eq!(running.gauges.duplicates.load(Relaxed), 1);
+    running.end().unwrap();
+    let letters = tape.dead_letters();
+    assert_eq!(letters.len(), 3, "{letters:?}");
+    for (_, path, text) in &letters {
+        assert_eq!(path.as_deref(), Some("$.decision_id"));
+        assert!(text.contains("another decision has this id"), "{text}");
+    }
+    tape.assert_whole(&all);
 }

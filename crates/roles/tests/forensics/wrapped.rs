@@ -5,7 +5,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
 };
 
 use bytes::Bytes;
@@ -23,6 +26,8 @@ pub(crate) enum Turn {
     FailAfter,
 }
 
+/// Done between the first and the second time that somebody reads where chains stand.
+type Between = dyn Fn(&SqliteStore) + Send + Sync;
 type Change = dyn Fn(&mut Vec<Explained>) + Send + Sync;
 
 /// A store with something between it and who asks.
@@ -30,13 +35,15 @@ pub(crate) struct Wrapped {
     inner: Arc<SqliteStore>,
     turns: Mutex<VecDeque<Turn>>,
     change: Option<Box<Change>>,
+    between: Option<Box<Between>>,
+    reads: AtomicU32,
+    kept: Mutex<Vec<ExplainedBatch>>,
 }
 
 impl Wrapped {
     /// Takes these turns, and then keeps everything.
     pub(crate) fn taking(inner: &Arc<SqliteStore>, turns: impl IntoIterator<Item = Turn>) -> Arc<Self> {
-        let turns = Mutex::new(turns.into_iter().collect());
-        Arc::new(Self { inner: Arc::clone(inner), turns, change: None })
+        Arc::new(Self { turns: Mutex::new(turns.into_iter().collect()), ..Self::of(inner) })
     }
 
     /// Shows the rows of a chain as this leaves them.
@@ -44,7 +51,37 @@ impl Wrapped {
         inner: &Arc<SqliteStore>,
         change: impl Fn(&mut Vec<Explained>) + Send + Sync + 'static,
     ) -> Self {
-        Self { inner: Arc::clone(inner), turns: Mutex::default(), change: Some(Box::new(change)) }
+        Self { change: Some(Box::new(change)), ..Self::of(inner) }
+    }
+
+    /// Does this where a role that opens its chains has read one thing of them.
+    pub(crate) fn interrupted(
+        inner: &Arc<SqliteStore>,
+        between: impl Fn(&SqliteStore) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { between: Some(Box::new(between)), ..Self::of(inner) })
+    }
+
+    /// The first batch that was kept.
+    pub(crate) fn first_kept(&self) -> ExplainedBatch {
+        self.kept.lock().unwrap()[0].clone()
+    }
+
+    fn of(inner: &Arc<SqliteStore>) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            turns: Mutex::default(),
+            change: None,
+            between: None,
+            reads: AtomicU32::new(0),
+            kept: Mutex::default(),
+        }
+    }
+
+    fn read(&self) {
+        if let Some(between) = self.between.as_ref().filter(|_| self.reads.fetch_add(1, SeqCst) == 1) {
+            between(&self.inner);
+        }
     }
 }
 
@@ -53,17 +90,22 @@ impl Explanations for Wrapped {
         let turn = self.turns.lock().unwrap().pop_front().unwrap_or(Turn::Keep);
         let lost = || Err(StoreError::Transient(format!("the answer was lost: {turn:?}")));
         match turn {
-            Turn::Keep => self.inner.apply_explained(batch),
+            Turn::Keep => {
+                self.kept.lock().unwrap().push(batch.clone());
+                self.inner.apply_explained(batch)
+            }
             Turn::FailBefore => lost(),
             Turn::FailAfter => self.inner.apply_explained(batch).and_then(|_| lost()),
         }
     }
 
     fn chain_heads(&self) -> Result<Vec<ChainHead>> {
+        self.read();
         self.inner.chain_heads()
     }
 
     fn last_of_symbols(&self, chain: u32) -> Result<Vec<Explained>> {
+        self.read();
         self.inner.last_of_symbols(chain)
     }
 
