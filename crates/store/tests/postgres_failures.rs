@@ -193,6 +193,39 @@ fn explanations_whose_commit_was_cut_off_are_known_to_have_been_kept() {
 }
 
 #[test]
+fn explanations_that_another_kept_while_our_commit_was_cut_off_are_not_taken_for_ours() {
+    let Some(direct) = on_postgres() else { return };
+    let store = open(&direct);
+    store.apply_explained(&next_explained(None)).expect("apply");
+    let admin = Admin::of(&direct);
+    commits_wait(&admin);
+    let (proxy, config) = behind_a_proxy(&direct);
+    let behind = open(&config);
+    // The same decisions and offsets, and another end of the chain.
+    let mut others = next_explained(Some(BATCH));
+    others.rows.last_mut().expect("rows").hash = [9; 32];
+    others.heads[0].hash = [9; 32];
+    let ours = thread::scope(|scope| {
+        let applying = scope.spawn(|| behind.apply_explained(&next_explained(Some(BATCH))));
+        waits(&admin);
+        proxy.set(Fault::Cut);
+        let waiting = "FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted \
+                       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        admin.run(&format!("SELECT pg_terminate_backend(pid) {waiting}"));
+        until("our commit is given up", || {
+            (admin.numbers(&format!("SELECT count(*) {waiting}"))[0] == 0).then_some(())
+        });
+        admin.run("SELECT pg_advisory_unlock(4711)");
+        let kept = store.apply_explained(&others);
+        proxy.set(Fault::None);
+        assert_eq!(kept.expect("apply"), [0_usize; 0]);
+        applying.join().expect("no panic")
+    });
+    assert!(matches!(ours, Err(StoreError::Conflict { found: Some(400), .. })), "{ours:?}");
+    assert_eq!(store.chain_heads().expect("heads")[0].hash, [9; 32]);
+}
+
+#[test]
 fn a_batch_whose_commit_never_came_is_applied_once() {
     let Some(direct) = on_postgres() else { return };
     let store = open(&direct);

@@ -229,6 +229,14 @@ pub(super) fn compare(
     }
 }
 
+/// The offsets are where a batch brings them, and it was not this batch that did so.
+pub(super) fn taken(group: &str, moves: &[&OffsetMove]) -> StoreError {
+    match moves.first() {
+        Some(moved) => conflict(group, moved, Some(moved.next)),
+        None => StoreError::Transient("a batch that moves nothing is known again: it is tried again".into()),
+    }
+}
+
 fn conflict(group: &str, moved: &OffsetMove, found: Option<u64>) -> StoreError {
     StoreError::Conflict {
         group: group.to_owned(),

@@ -21,6 +21,16 @@ pub(in crate::postgres) fn heads(session: &mut Session) -> Result<Vec<ChainHead>
     session.query(&format!("{HEADS} ORDER BY chain"), &[])?.iter().map(head).collect()
 }
 
+/// Whether the chains end as this batch leaves them. Offsets alone do not tell: another
+/// process that explained the same decisions moved them alike.
+pub(super) fn look_as_after(session: &mut Session, batch: &ExplainedBatch) -> Result<bool> {
+    let stored = heads(session)?;
+    let is_stored = |head: &ChainHead| {
+        stored.iter().any(|at| (at.chain, at.records, at.hash) == (head.chain, head.records, head.hash))
+    };
+    Ok(batch.heads.iter().filter(|head| head.records > 0).all(is_stored))
+}
+
 const COLUMNS: &[(&str, Kind)] = &[
     ("chain", Kind::Int),
     ("records", Kind::Int),

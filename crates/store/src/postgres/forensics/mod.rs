@@ -59,7 +59,9 @@ pub(super) fn apply(store: &PostgresStore, batch: &ExplainedBatch) -> Result<Vec
             let moves = apply::sorted(&batch.offsets);
             if apply::compare(session, &batch.group, &batch.offsets, &moves, memory.unsettled(&batch.group))?.is_some()
             {
-                return Ok(Vec::new());
+                return chains::look_as_after(session, batch)?
+                    .then(Vec::new)
+                    .ok_or_else(|| apply::taken(&batch.group, &moves));
             }
             let held = claim(session, batch)?;
             if held.is_empty() {
