@@ -77,8 +77,10 @@ pub(super) fn kind_of(topic: &str) -> EventKind {
 /// Where the partition of a record stands among those that are read.
 pub(super) fn at(places: &[TopicPartition], record: &LogRecord) -> usize {
     let at = record.partition as usize;
-    // Nearly always it is a partition of the first topic.
-    if places.get(at).is_some_and(|place| *place.topic == *record.topic) {
+    // Nearly always it is a partition of the first topic. The second may have more of
+    // them than the first: what lies at the number itself can be another one of its own.
+    let is_its = |place: &TopicPartition| place.partition == record.partition && *place.topic == *record.topic;
+    if places.get(at).is_some_and(is_its) {
         return at;
     }
     at + places.iter().position(|place| *place.topic == *record.topic).unwrap_or_default()
@@ -423,5 +425,30 @@ fn lost(error: LogError) -> Failure {
     match error {
         LogError::OutOfRange { .. } => Failure::Transient(error.to_string()),
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tapedeck_log::Headers;
+
+    use super::*;
+
+    #[test]
+    fn a_record_of_the_second_topic_finds_its_partition_also_where_that_topic_has_more() {
+        let of = |topic: &'static str, count: u32| (0..count).map(move |number| TopicPartition::new(topic, number));
+        let places: Vec<TopicPartition> = of(SIGNALS, 4).chain(of(DECISIONS, 8)).collect();
+        for (expected, place) in places.iter().enumerate() {
+            let record = LogRecord {
+                topic: Arc::clone(&place.topic),
+                partition: place.partition,
+                offset: 0,
+                timestamp_ms: 0,
+                key: None,
+                value: None,
+                headers: Headers::new(),
+            };
+            assert_eq!(at(&places, &record), expected, "{place}");
+        }
     }
 }
