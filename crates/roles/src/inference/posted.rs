@@ -7,7 +7,7 @@
 //!
 //! Not here: HTTP, ids, and whether the decision is written to the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{Dec, EventId, FieldError, Timestamp};
@@ -90,12 +90,17 @@ fn row_of(models: &ModelSet, named: &BTreeMap<String, Option<f64>>) -> Result<Ro
         let place = place_of(name).ok_or_else(|| unknown(name))?;
         row[place] = *value;
     }
-    match models.columns().find(|place| !named.contains_key(FEATURES[*place].name)) {
-        None => Ok(row),
-        Some(place) => {
-            let name = FEATURES[place].name;
-            let detail = "missing; a model looks at it, and null says that it has no value".to_owned();
-            Err(FieldError::new(format!("$.features.{name}"), detail))
+    let needed: BTreeSet<&str> = models.columns().map(|place| FEATURES[place].name).collect();
+    let missing: Vec<&str> = needed.into_iter().filter(|name| !named.contains_key(*name)).collect();
+    match missing[..] {
+        [] => Ok(row),
+        [first, ..] => {
+            let others = match missing.len() {
+                1 => String::new(),
+                _ => format!("; missing are {}", missing.join(", ")),
+            };
+            let detail = format!("missing; a model looks at it, and null says that it has no value{others}");
+            Err(FieldError::new(format!("$.features.{first}"), detail))
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct RowsArgs {
     /// Leave out columns that the model does not know, instead of refusing them
     #[arg(long)]
     pub(crate) ignore_unknown: bool,
-    /// How rows come out
+    /// How rows come out; NDJSON with --json
     #[arg(long, value_enum, default_value_t = RowFormat::Csv)]
     pub(crate) format: RowFormat,
     /// Where they go, instead of stdout

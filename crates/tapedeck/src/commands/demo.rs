@@ -102,8 +102,9 @@ pub(super) fn run(mut config: Config, data: Option<PathBuf>, args: &DemoArgs, js
              {url}/api/positions/latest\n  \
              {url}/api/metrics/symbols\n  \
              {url}/docs\n\n\
-             and see what the specialists decide:\n  \
-             tapedeck consume trading_decisions --tail 1 --data {}\n\n\
+             and see what the specialists decide, and why:\n  \
+             {url}/api/v1/forensics?limit=5\n  \
+             tapedeck explain DECISION_ID --data {}\n\n\
              Its times run ahead of the clock. Ctrl-C ends it; the same command goes on where it was.{}",
             args.speed,
             config.data.dir.display(),

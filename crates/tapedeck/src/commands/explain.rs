@@ -180,10 +180,19 @@ fn waterfall(sums: &Sums) -> Vec<String> {
 
 /// A feature's name and value, shortened where the column ends.
 fn label(feature: &Feature) -> String {
-    let value = feature.value.map_or("missing".to_owned(), |value| format!("{value:.4}"));
+    let value = feature.value.map_or("missing".to_owned(), digits);
     let room = NAME.saturating_sub(value.len() + 3);
     let name: String = feature.name.chars().take(room).collect();
     format!("{name} = {value}")
+}
+
+/// A value with about four digits that say something.
+fn digits(value: f64) -> String {
+    match value.abs() {
+        size if size == 0.0 || size >= 1.0 => format!("{value:.3}"),
+        size if size >= 1e-6 => format!("{value:.*}", (3 - size.log10().floor() as i32).unsigned_abs() as usize),
+        _ => format!("{value:.3e}"),
+    }
 }
 
 #[cfg(test)]

@@ -163,10 +163,16 @@ fn verdicts(origin: &mut Origin, args: &VerifyArgs, heads: &[Head], stop: &Stop)
         (None, Origin::Store(admin)) => anchors_of_log(admin, stop)?,
         (None, Origin::File(_)) => Vec::new(),
     };
-    match origin {
-        Origin::Store(admin) => of_store(admin, args.chain, heads, &anchors, stop),
-        Origin::File(reader) => of_file(reader, args.chain, heads, &anchors, stop),
+    let mut found = match origin {
+        Origin::Store(admin) => of_store(admin, args.chain, heads, &anchors, stop)?,
+        Origin::File(reader) => of_file(reader, args.chain, heads, &anchors, stop)?,
+    };
+    for verdict in &mut found {
+        let end = verdict.from + verdict.good;
+        let own = anchors.iter().filter(|anchor| anchor.chain == verdict.chain && anchor.records <= end);
+        verdict.anchored = own.map(|anchor| anchor.records).max().unwrap_or(0);
     }
+    Ok(found)
 }
 
 /// Checks the chains of a store, those too that it should have and has not.
@@ -344,7 +350,7 @@ fn of_lines(
 impl Verdict {
     fn of(start: Head, found: Result<Verified, (u64, FaultKind)>) -> Self {
         match found {
-            Ok(verified) => Self { anchored: verified.anchored, ..Self::stopped(start, verified.head) },
+            Ok(verified) => Self::stopped(start, verified.head),
             Err((index, kind)) => Self {
                 good: index.saturating_sub(start.records),
                 fault: Some(kind.to_string()),
@@ -361,7 +367,7 @@ impl Verdict {
             chain: start.chain,
             from: start.records,
             good: good.records.saturating_sub(start.records),
-            anchored: start.records,
+            anchored: 0,
             fault: None,
             first_bad: None,
             note: None,

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tapedeck_shap::{Ensemble, Explainer, Precision, Scratch, Trees, additivity_error};
 
 use crate::{
-    cli::{ModelCommand, RowsArgs},
+    cli::{ModelCommand, RowFormat, RowsArgs},
     exit, show,
 };
 
@@ -137,7 +137,8 @@ fn through(args: &RowsArgs, json: bool, explain: bool) -> anyhow::Result<()> {
     };
     let shown = !json && show::has_terminal() && (args.output.is_some() || !show::is_page());
     let bar = rows.progress(shown);
-    let mut writer = Writer::begin(BufWriter::new(sink), args.format, &args.keep, &model, explain)?;
+    let format = if json { RowFormat::Ndjson } else { args.format };
+    let mut writer = Writer::begin(BufWriter::new(sink), format, &args.keep, &model, explain)?;
     let explainer = if args.f64 { Explainer::double(&model) } else { Explainer::new(&model) }.map_err(exit::input)?;
     let (mut scratch, mut phi, mut margins, mut worst) = (Scratch::default(), Vec::new(), Vec::new(), 0.0_f64);
     loop {
