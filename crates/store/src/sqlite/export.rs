@@ -17,7 +17,7 @@ use tapedeck_contracts::{
 };
 
 use super::{SqliteStore, codec, failure::damaged, forensics, names::Names};
-use crate::{AccountRow, Explained, Origin, Result, Row, common::values};
+use crate::{AccountRow, Explained, Explanations, Importance, Origin, Result, Row, common::values};
 
 /// A table of events, and the topic they came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +129,21 @@ impl SqliteStore {
     pub fn kept_explained(&self, after: u64, limit: usize) -> Result<Vec<KeptExplained>> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         self.read(|conn, names| forensics::kept(conn, names, after, limit))
+    }
+
+    /// Sums of importance from an hour on, in whole hours, oldest first: so many hours
+    /// that there are about `limit` sums, and one at least.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn kept_importance(&self, from: Timestamp, limit: usize) -> Result<Vec<Importance>> {
+        const SQL: &str = "SELECT max(hour_us) FROM (SELECT hour_us FROM forensics_importance WHERE hour_us >= ?1 \
+                           ORDER BY hour_us LIMIT ?2)";
+        let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
+        let find = |row: &rusqlite::Row<'_>| row.get::<_, Option<i64>>(0);
+        let last = self.read(|conn, _| Ok(conn.prepare_cached(SQL)?.query_row([from.micros(), limit], find)?))?;
+        let Some(last) = last else { return Ok(Vec::new()) };
+        self.importance(from, Timestamp::from_micros(last.saturating_add(1)), None)
     }
 
     /// How many explained decisions there are.

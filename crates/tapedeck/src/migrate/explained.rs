@@ -20,6 +20,15 @@ use crate::exit;
 /// The topics of the group that say how far the rows came, and that the rest was kept.
 const MARKS: [&str; 2] = ["store/forensics", "store/forensics_importance"];
 
+const HOUR_US: i64 = 3_600_000_000;
+/// The mark of the sums counts hours, and this is 1970's first: no time that can be
+/// written has a mark below 0.
+const FIRST_HOUR: i64 = 1 << 32;
+/// The mark where no sum was kept yet.
+const NO_HOUR: u64 = 2;
+/// The mark of earlier versions, which kept all sums at once.
+const ALL_HOURS: u64 = 1;
+
 /// Where it is seen whether a move began.
 pub(super) fn marks() -> impl Iterator<Item = (Arc<str>, u32)> {
     MARKS.into_iter().map(|mark| (Arc::from(mark), 0))
@@ -53,15 +62,34 @@ impl Rows<'_> {
             expected = Some(last);
             (self.seen)(count);
         }
-        if self.came_to(MARKS[1])?.is_some() {
-            return Ok(());
+        self.copy_importance(heads)
+    }
+
+    /// Keeps the sums again, hour by hour, from where an earlier run ended; with the
+    /// first of them the chains of which retention left nothing but their heads.
+    fn copy_importance(&self, heads: BTreeMap<u32, ChainHead>) -> anyhow::Result<()> {
+        let mut expected = self.came_to(MARKS[1])?;
+        if expected.is_none() {
+            let there: BTreeSet<u32> = self.target.chain_heads()?.iter().map(|head| head.chain).collect();
+            let heads = heads.into_values().filter(|head| !there.contains(&head.chain)).collect();
+            let batch = self.batch(MARKS[1], None, NO_HOUR, BTreeSet::new())?;
+            self.keep_explained(&ExplainedBatch { heads, ..batch })?;
+            expected = Some(NO_HOUR);
         }
-        let there: BTreeSet<u32> = self.target.chain_heads()?.iter().map(|head| head.chain).collect();
-        let importance = all_importance(self.source)?;
-        let sets = importance.iter().map(|sum| sum.feature_set).collect();
-        // Chains of which retention left nothing but their heads.
-        let heads = heads.into_values().filter(|head| !there.contains(&head.chain)).collect();
-        self.keep_explained(&ExplainedBatch { importance, heads, ..self.batch(MARKS[1], None, 1, sets)? })
+        while let Some(from) = expected.filter(|mark| *mark != ALL_HOURS) {
+            if self.stop.requested() {
+                return Err(exit::Coded::interrupted().into());
+            }
+            let importance = self.source.kept_importance(hour_of(from), ROWS)?;
+            let Some(last) = importance.last() else { break };
+            let next = mark_after(last.hour);
+            let sets = importance.iter().map(|sum| sum.feature_set).collect();
+            self.keep_explained(&ExplainedBatch { importance, ..self.batch(MARKS[1], expected, next, sets)? })?;
+            expected = Some(next);
+            // Sums are no rows, and who watches may want to stop.
+            (self.seen)(0);
+        }
+        Ok(())
     }
 
     fn came_to(&self, mark: &str) -> anyhow::Result<Option<u64>> {
@@ -101,6 +129,17 @@ impl Rows<'_> {
         row.origin = self.mapped_origin(row.origin);
         row
     }
+}
+
+/// The hour that a mark says is next.
+fn hour_of(mark: u64) -> Timestamp {
+    let hours = i64::try_from(mark).unwrap_or(i64::MAX).saturating_sub(FIRST_HOUR);
+    Timestamp::from_micros(hours.saturating_mul(HOUR_US))
+}
+
+/// The mark that says that an hour was kept.
+fn mark_after(hour: Timestamp) -> u64 {
+    (hour.micros().div_euclid(HOUR_US) + 1 + FIRST_HOUR).cast_unsigned()
 }
 
 /// The heads that rows lead to, with what the source says of their chains.
@@ -238,6 +277,58 @@ mod tests {
                 .map(|row| moving.mapped_explained(row))
                 .collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn sums_go_over_by_hours_and_go_on_after_an_end_in_the_middle() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [source_store, target] =
+            folders.each_ref().map(|folder| SqliteStore::open(folder.path(), SqliteConfig::default()).unwrap());
+        let mut batch = batch_of(vec![explained(0)]);
+        let sum = |hour: i64, n: usize| Importance {
+            hour: Timestamp::from_micros(HOUR_US * hour),
+            symbol: format!("S{n}"),
+            feature_set: batch.feature_sets[0].0,
+            decisions: 3,
+            sums: vec![0.5, n as f64],
+        };
+        // Before 1970, too; and an hour with more sums than a batch is kept whole.
+        batch.importance =
+            (-2..4).flat_map(|hour| (0..ROWS / 2 + 1).map(move |n| (hour, n))).map(|(h, n)| sum(h, n)).collect();
+        batch.importance.extend((0..ROWS + 5).map(|n| sum(9, n)));
+        assert_eq!(source_store.apply_explained(&batch).unwrap(), [0_usize; 0]);
+        let (offsets, stop) = (Offsets::default(), Stop::new());
+        let ends = |rows| {
+            if rows == 0 {
+                stop.request()
+            }
+        };
+        let mut moving = Rows { source: &source_store, target: &*target, offsets: &offsets, stop: &stop, seen: &ends };
+        assert!(moving.copy_explained().is_err(), "it was ended in the middle");
+        let kept = all_importance(&*target).unwrap();
+        assert_eq!(kept, all_importance(&*source_store).unwrap()[..2 * (ROWS / 2 + 1)], "two whole hours");
+        let (on, seen) = (Stop::new(), |_| ());
+        (moving.stop, moving.seen) = (&on, &seen);
+        for _ in 0..2 {
+            moving.copy_explained().unwrap();
+            assert_eq!(answers(&*target).unwrap(), answers(&*source_store).unwrap());
+        }
+    }
+
+    #[test]
+    fn sums_that_an_earlier_version_kept_all_at_once_are_not_kept_again() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [source_store, target] =
+            folders.each_ref().map(|folder| SqliteStore::open(folder.path(), SqliteConfig::default()).unwrap());
+        source(&*source_store);
+        let (offsets, stop) = (Offsets::default(), Stop::new());
+        let rows = Rows { source: &source_store, target: &*target, offsets: &offsets, stop: &stop, seen: &|_| () };
+        let importance = all_importance(&*source_store).unwrap();
+        let sets = importance.iter().map(|sum| sum.feature_set).collect();
+        let batch = rows.batch(MARKS[1], None, ALL_HOURS, sets).unwrap();
+        rows.keep_explained(&ExplainedBatch { importance, ..batch }).unwrap();
+        rows.copy_explained().unwrap();
+        assert_eq!(answers(&*target).unwrap(), answers(&*source_store).unwrap());
     }
 
     #[test]
