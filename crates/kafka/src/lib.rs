@@ -28,6 +28,7 @@ mod placing;
 mod positions;
 mod producer;
 mod reader;
+mod said;
 mod security;
 mod stats;
 mod tls;

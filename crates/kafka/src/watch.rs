@@ -19,7 +19,7 @@ use rdkafka::{
     producer::ProducerContext,
 };
 
-use crate::{error::code_of, stats::Statistics};
+use crate::{error::code_of, said::Said, stats::Statistics};
 
 /// So many errors are remembered: a cluster has a few brokers, each fails in one
 /// or two ways.
@@ -38,12 +38,13 @@ pub(crate) struct Seen {
 pub(crate) struct Book {
     seen: Mutex<VecDeque<Seen>>,
     statistics: Mutex<Vec<(&'static str, Statistics)>>,
+    said: Mutex<Said>,
 }
 
 impl Book {
     /// Writes an error down.
     pub(crate) fn note_error(&self, error: &KafkaError, reason: &str) {
-        tracing::warn!(target: "kafka", "{reason}");
+        self.warn(reason);
         let mut seen = locked(&self.seen);
         if seen.len() == REMEMBERED {
             seen.pop_front();
@@ -61,9 +62,18 @@ impl Book {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
                 tracing::error!(target: "kafka", "{facility} {line}")
             }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "kafka", "{facility} {line}"),
+            RDKafkaLogLevel::Warning => self.warn(line),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "kafka", "{facility} {line}"),
             RDKafkaLogLevel::Debug => tracing::debug!(target: "kafka", "{facility} {line}"),
+        }
+    }
+
+    /// Warns a person, once a minute of the same.
+    fn warn(&self, line: &str) {
+        match locked(&self.said).pass(line, Instant::now()) {
+            Some(0) => tracing::warn!(target: "kafka", "{line}"),
+            Some(times) => tracing::warn!(target: "kafka", "{line} (and {times} times more since the last such line)"),
+            None => tracing::debug!(target: "kafka", "{line}"),
         }
     }
 

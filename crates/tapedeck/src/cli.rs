@@ -200,9 +200,9 @@ pub(crate) struct ReplayArgs {
     /// The symbol, where the file's rows do not say
     #[arg(long)]
     pub(crate) symbol: Option<String>,
-    /// The venue, where the config does not say
-    #[arg(long, default_value = "SIM")]
-    pub(crate) venue: String,
+    /// The venue; that of the config's instruments, or SIM, where absent
+    #[arg(long)]
+    pub(crate) venue: Option<String>,
     /// Currency of the account, where `[[instruments]]` does not say
     #[arg(long)]
     pub(crate) currency: Option<String>,
@@ -233,7 +233,7 @@ impl ReplayArgs {
             files: Vec::new(),
             speed: "max".into(),
             symbol: None,
-            venue: "SIM".into(),
+            venue: None,
             currency: Some("USDT".into()),
             columns: Vec::new(),
             tz: "UTC".into(),

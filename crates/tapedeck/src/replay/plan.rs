@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tapedeck_roles::{
     inference::Models,
+    instruments::Instrument,
     market::config::{SourceConfig, Speed},
 };
 
@@ -22,6 +23,8 @@ use crate::{cli::ReplayArgs, config::Config, exit};
 
 /// The source that a replay's events are numbered by.
 pub(crate) const SOURCE: &str = "replay";
+/// The venue where nobody says one.
+const SIM: &str = "SIM";
 
 /// What is replayed where the config has no strategies: see docs/replay.md.
 const DEFAULTS: &str = r#"
@@ -65,7 +68,8 @@ pub(crate) fn plan(mut config: Config, args: &ReplayArgs) -> anyhow::Result<Conf
     for file in &args.files {
         File::open(file).map_err(|error| exit::input(format!("cannot read {}: {error}", file.display())))?;
     }
-    config.sources = vec![source(args)?];
+    let venue = venue(&config, args);
+    config.sources = vec![source(args, &venue)?];
     if config.trades_decisions() && !config.decides() {
         return Err(exit::input(
             "a session trades decisions, and nobody would make them: set inference.enabled to \"auto\" for the replay",
@@ -75,7 +79,7 @@ pub(crate) fn plan(mut config: Config, args: &ReplayArgs) -> anyhow::Result<Conf
         let defaults: Defaults = toml::from_str(DEFAULTS).expect("the default replay is part of this crate and tested");
         config.strategies = defaults.strategies;
         config.sessions = defaults.sessions;
-        let currency = currency(&config, args)?;
+        let currency = currency(&config, args, &venue)?;
         for session in &mut config.sessions {
             session.currency.clone_from(&currency);
         }
@@ -92,7 +96,20 @@ pub(crate) fn plan(mut config: Config, args: &ReplayArgs) -> anyhow::Result<Conf
     Ok(config)
 }
 
-fn source(args: &ReplayArgs) -> anyhow::Result<SourceConfig> {
+/// The venue that the flag names; else that of the instruments that are listed of the
+/// symbol, where they have one.
+fn venue(config: &Config, args: &ReplayArgs) -> String {
+    let mut listed = listed(config, args).map(|instrument| &instrument.venue);
+    let first = listed.next().filter(|first| listed.all(|other| other == *first));
+    args.venue.as_ref().or(first).cloned().unwrap_or_else(|| SIM.to_owned())
+}
+
+/// The instruments of the symbol, or all where the rows of the file say it.
+fn listed<'a>(config: &'a Config, args: &'a ReplayArgs) -> impl Iterator<Item = &'a Instrument> {
+    config.instruments.iter().filter(|i| args.symbol.as_ref().is_none_or(|symbol| *symbol == i.symbol))
+}
+
+fn source(args: &ReplayArgs, venue: &str) -> anyhow::Result<SourceConfig> {
     let mut columns = BTreeMap::new();
     for pair in &args.columns {
         let (field, column) = pair.split_once('=').ok_or_else(|| {
@@ -101,7 +118,7 @@ fn source(args: &ReplayArgs) -> anyhow::Result<SourceConfig> {
         columns.insert(field.to_owned(), column.to_owned());
     }
     let value = json!({
-        "id": SOURCE, "kind": "file", "venue": args.venue, "volume_unit": args.volume_unit, "speed": args.speed,
+        "id": SOURCE, "kind": "file", "venue": venue, "volume_unit": args.volume_unit, "speed": args.speed,
         "paths": args.files, "symbol": args.symbol, "columns": columns, "tz": args.tz, "time_format": args.time_format,
         "bar_time": args.bar_time, "interval": args.interval,
     });
@@ -111,12 +128,8 @@ fn source(args: &ReplayArgs) -> anyhow::Result<SourceConfig> {
 }
 
 /// The symbol's quote currency from the instruments, else the flag's.
-fn currency(config: &Config, args: &ReplayArgs) -> anyhow::Result<String> {
-    let mut listed = config
-        .instruments
-        .iter()
-        .filter(|i| i.venue == args.venue && args.symbol.as_ref().is_none_or(|symbol| *symbol == i.symbol))
-        .map(|instrument| &instrument.quote_currency);
+fn currency(config: &Config, args: &ReplayArgs, venue: &str) -> anyhow::Result<String> {
+    let mut listed = listed(config, args).filter(|i| i.venue == venue).map(|instrument| &instrument.quote_currency);
     // Symbols that stand in the file's rows: one currency for all that are listed, or it must be said.
     let first = listed.next().filter(|first| listed.all(|other| other == *first));
     first.or(args.currency.as_ref()).cloned().ok_or_else(|| {
@@ -200,5 +213,31 @@ fn sha256(path: &Path) -> anyhow::Result<String> {
             return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
         }
         hash.update(&buffer[..read]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed_at(venues: &[&str]) -> Config {
+        let lines = venues.iter().map(|venue| {
+            format!("[[instruments]]\nvenue = \"{venue}\"\nsymbol = \"BTCUSDT\"\nquote_currency = \"USDT\"\n")
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), lines.collect::<String>()).unwrap();
+        crate::config::load(Some(file.path()), &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn a_symbol_trades_where_its_instrument_does_unless_the_flag_says_otherwise() {
+        let of = |symbol: &str| ReplayArgs { symbol: Some(symbol.into()), currency: None, ..ReplayArgs::example() };
+        let binance = listed_at(&["BINANCE"]);
+        assert_eq!(venue(&binance, &of("BTCUSDT")), "BINANCE");
+        assert_eq!(currency(&binance, &of("BTCUSDT"), "BINANCE").unwrap(), "USDT");
+        assert_eq!(venue(&binance, &of("ETHUSDT")), SIM);
+        assert_eq!(venue(&listed_at(&["BINANCE", "KRAKEN"]), &of("BTCUSDT")), SIM);
+        let said = ReplayArgs { venue: Some("KRAKEN".into()), ..of("BTCUSDT") };
+        assert_eq!(venue(&binance, &said), "KRAKEN");
     }
 }

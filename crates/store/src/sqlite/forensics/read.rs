@@ -11,7 +11,7 @@ use super::{
     chains, ids,
 };
 use crate::{
-    Explained, ExplainedQuery, Origin, PageKey, Result,
+    Explained, ExplainedQuery, Origin, PageKey, Result, StoreError,
     common::words::{ACTIONS, OUTCOMES, code},
     merge,
 };
@@ -117,7 +117,13 @@ pub(in crate::sqlite) fn last_of_symbols(conn: &Connection, names: &mut Names, c
         .prepare_cached("SELECT seq FROM forensics_symbols WHERE chain = ?1")?
         .query_map(params![chain], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let row_of = |seq| at(conn, names, seq)?.ok_or_else(|| damaged("a symbol that has lost its record"));
+    let lost = || {
+        StoreError::Fatal(format!(
+            "chain {chain} of explanations has lost records, the last one of a symbol among them: `tapedeck audit verify \
+             --chain {chain}` names the first; restore the store's file from a backup"
+        ))
+    };
+    let row_of = |seq| at(conn, names, seq)?.ok_or_else(lost);
     let mut records = seqs.into_iter().map(row_of).collect::<Result<Vec<_>>>()?;
     records.sort_by(|a, b| a.symbol.cmp(&b.symbol));
     Ok(records)
