@@ -4,10 +4,17 @@
 
 #![expect(clippy::print_stderr, reason = "this is the part that talks to a terminal")]
 
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{IsTerminal, Write},
+    time::Duration,
+};
 
 use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+/// How often a bar is drawn: a person sees it move, and no terminal is flooded.
+const TICK: Duration = Duration::from_millis(200);
 
 /// A table with a header; columns whose cells are all numbers stand to the right.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
@@ -57,6 +64,18 @@ pub(crate) fn say(text: &str) {
 /// An error with its causes.
 pub(crate) fn complain(error: &anyhow::Error) {
     eprintln!("tapedeck: {error:#}");
+}
+
+/// A bar on stderr that counts up to `count`, drawn as `template` says; none where it is
+/// not `wanted`, or nobody would see it.
+pub(crate) fn progress(wanted: bool, count: u64, template: &str) -> ProgressBar {
+    if !wanted || !has_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(count);
+    bar.set_style(ProgressStyle::with_template(template).expect("the templates are part of this crate"));
+    bar.enable_steady_tick(TICK);
+    bar
 }
 
 /// Whether a progress bar would be seen.

@@ -2,9 +2,9 @@
 //!
 //! Not here: moving (`crate::migrate`).
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode, sync::Mutex};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tapedeck_flow::Stop;
 
 use super::{checked, stop_on_signals};
@@ -59,12 +59,8 @@ pub(super) fn run(
 }
 
 fn progress(what: &str, count: u64) -> ProgressBar {
-    let bar = ProgressBar::new(count);
-    let style = ProgressStyle::with_template("{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}");
-    bar.set_style(style.expect("the template is part of this crate"));
-    bar.set_message(what.to_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+    show::progress(true, count, "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}")
+        .with_message(what.to_owned())
 }
 
 fn tell(moved: &Moved) {

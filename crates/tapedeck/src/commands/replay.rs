@@ -3,9 +3,7 @@
 //!
 //! Not here: the replay.
 
-use std::{path::PathBuf, process::ExitCode, sync::atomic::Ordering::Relaxed, time::Duration};
-
-use indicatif::{ProgressBar, ProgressStyle};
+use std::{path::PathBuf, process::ExitCode, sync::atomic::Ordering::Relaxed};
 
 use super::checked;
 use crate::{
@@ -29,7 +27,7 @@ pub(super) fn run(
         config.data.dir = config.data.dir.join(format!("replay-{stamp}-{}", std::process::id()));
     }
     let config = checked(replay::plan(config, args)?)?;
-    let bar = progress(json);
+    let bar = show::progress(!json, 0, "{spinner} {human_pos} market events traded, {per_sec}, {elapsed}");
     let mut seen = |deck: &Deck| {
         let events = deck.gauges(Role::ForwardTest).map_or(0, |gauges| gauges.last_seq.load(Relaxed));
         bar.set_position(events);
@@ -43,17 +41,6 @@ pub(super) fn run(
         tell(&outcome)
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn progress(json: bool) -> ProgressBar {
-    if json || !show::has_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} {human_pos} market events traded, {per_sec}, {elapsed}");
-    bar.set_style(style.expect("the template is part of this crate"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 fn tell(outcome: &Outcome) {

@@ -8,13 +8,12 @@ use std::{
     fs::File,
     io::{BufRead, BufReader, BufWriter, Write},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tapedeck_contracts::{
@@ -42,6 +41,7 @@ use crate::{
 
 /// Records asked for at once: the api's own limit.
 const PAGE: u64 = 1_000;
+const PROGRESS: &str = "{wide_bar} {human_pos}/{human_len} {per_sec} {eta}";
 
 #[derive(Debug, Deserialize)]
 struct Chains {
@@ -190,7 +190,7 @@ fn of_store(
     if let (Some(chain), true) = (only, wanted.is_empty()) {
         return Err(exit::input(format!("there is no chain {chain}")));
     }
-    let bar = progress(chains.items.iter().map(|chain| chain.head.records).sum());
+    let bar = show::progress(true, chains.items.iter().map(|chain| chain.head.records).sum(), PROGRESS);
     let mut found = Vec::new();
     for chain in wanted {
         let stored = chains.items.iter().find(|item| item.chain == chain);
@@ -422,7 +422,8 @@ fn write(admin: &Admin, args: &ExportArgs, stop: &Stop) -> anyhow::Result<u64> {
     let chains: Chains = admin.get("/api/admin/chains", &[])?;
     let wanted: Vec<&Chain> =
         chains.items.iter().filter(|chain| args.chain.is_none_or(|only| only == chain.chain)).collect();
-    let bar = progress(wanted.iter().map(|chain| chain.head.records.saturating_sub(args.from)).sum());
+    let bar =
+        show::progress(true, wanted.iter().map(|chain| chain.head.records.saturating_sub(args.from)).sum(), PROGRESS);
     let mut count = 0;
     for chain in wanted {
         let mut from = args.from;
@@ -443,15 +444,4 @@ fn write(admin: &Admin, args: &ExportArgs, stop: &Stop) -> anyhow::Result<u64> {
     sink.flush()?;
     bar.finish_and_clear();
     Ok(count)
-}
-
-fn progress(count: u64) -> ProgressBar {
-    if !show::has_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(count);
-    let style = ProgressStyle::with_template("{wide_bar} {human_pos}/{human_len} {per_sec} {eta}");
-    bar.set_style(style.expect("the template is part of this crate"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

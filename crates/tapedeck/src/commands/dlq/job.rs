@@ -6,7 +6,6 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tapedeck_flow::Stop;
 
@@ -53,7 +52,7 @@ pub(super) fn run(admin: &Admin, action: &str, body: &Value, json: bool) -> anyh
 
 fn follow(admin: &Admin, mut job: Value, stop: &Stop, json: bool) -> anyhow::Result<Value> {
     let path = format!("/api/admin/dlq/jobs/{}", job["id"].as_str().unwrap_or_default());
-    let bar = progress(json);
+    let bar = show::progress(!json, 0, "{bar:30} {human_pos} of {human_len} read, {msg}, {elapsed}");
     let mut cancelled = false;
     while job["state"] == "running" {
         if stop.requested() && !cancelled {
@@ -73,16 +72,6 @@ fn follow(admin: &Admin, mut job: Value, stop: &Stop, json: bool) -> anyhow::Res
     }
     bar.finish_and_clear();
     Ok(job)
-}
-
-fn progress(json: bool) -> ProgressBar {
-    if json || !show::has_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} read, {msg}, {elapsed}");
-    bar.set_style(style.expect("the template is part of this crate"));
-    bar
 }
 
 fn tell(job: &Value) {

@@ -135,7 +135,7 @@ fn through(args: &RowsArgs, json: bool, explain: bool) -> anyhow::Result<()> {
         }
         None => Box::new(std::io::stdout().lock()),
     };
-    let shown = !json && show::has_terminal() && (args.output.is_some() || !show::is_page());
+    let shown = !json && (args.output.is_some() || !show::is_page());
     let bar = rows.progress(shown);
     let format = if json { RowFormat::Ndjson } else { args.format };
     let mut writer = Writer::begin(BufWriter::new(sink), format, &args.keep, &model, explain)?;

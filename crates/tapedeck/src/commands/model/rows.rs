@@ -6,14 +6,13 @@ use std::{
     fs::File,
     io::{Read, stdin},
     path::Path,
-    time::Duration,
 };
 
 use csv::{ReaderBuilder, StringRecord};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tapedeck_shap::RowError;
 
-use crate::exit;
+use crate::{exit, show};
 
 /// Names of columns that a message lists before it says how many more there are.
 const NAMED: usize = 8;
@@ -141,14 +140,9 @@ impl Rows {
         exit::input(format!("{}{}: {error}", self.name, line.unwrap_or_default()))
     }
 
-    /// A bar of bytes, where it would be seen and the size is known.
-    pub(super) fn progress(&self, shown: bool) -> ProgressBar {
-        let Some(size) = self.size.filter(|_| shown) else { return ProgressBar::hidden() };
-        let bar = ProgressBar::new(size);
-        let style = ProgressStyle::with_template("{wide_bar} {percent}% {eta}");
-        bar.set_style(style.expect("the template is part of this crate"));
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
+    /// A bar of bytes, where it is wanted and the size is known.
+    pub(super) fn progress(&self, wanted: bool) -> ProgressBar {
+        show::progress(wanted && self.size.is_some(), self.size.unwrap_or(0), "{wide_bar} {percent}% {eta}")
     }
 }
 
