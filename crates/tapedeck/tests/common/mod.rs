@@ -26,14 +26,15 @@ pub mod socket;
 /// Nothing here takes so long unless it hangs; then the test must end, and say so.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the run of the tests is told of its servers; to the program these would be
+/// What the run of the tests is told of its servers and its length; to the program these would be
 /// keys that it does not know.
-const OF_THE_TESTS: [&str; 6] = [
+const OF_THE_TESTS: [&str; 7] = [
     "TAPEDECK_TEST_KAFKA",
     "TAPEDECK_TEST_KAFKA3",
     "TAPEDECK_TEST_POSTGRES",
     "TAPEDECK_TEST_REGISTRY",
     "TAPEDECK_TEST_SERVERS",
+    "TAPEDECK_TEST_LONG",
     "TAPEDECK_CACHE",
 ];
 
