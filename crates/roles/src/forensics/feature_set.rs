@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 use tapedeck_contracts::events::TradingDecision;
 use thiserror::Error;
 
-use super::record::wire::{Cursor, put_text, put_varint};
+use super::{
+    hex,
+    record::wire::{Cursor, put_text, put_varint},
+};
 
 /// A list of names may be so long: far above any model of ours, and low enough
 /// that broken bytes cannot ask for memory without end.
@@ -30,12 +33,7 @@ pub struct FeatureSetId(pub [u8; 16]);
 impl FeatureSetId {
     /// Reads what `Display` writes: 32 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut id = Self::default();
-        let is_hex = text.len() == 2 * id.0.len() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        for (byte, pair) in id.0.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        is_hex.then_some(id)
+        hex::read(text).map(Self)
     }
 }
 

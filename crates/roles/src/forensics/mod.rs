@@ -11,6 +11,7 @@ pub mod chain;
 pub mod explain;
 pub mod explained;
 pub mod feature_set;
+mod hex;
 pub mod reasons;
 pub mod record;
 pub mod sentences;

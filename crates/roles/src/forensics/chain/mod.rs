@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 use tapedeck_contracts::{EventId, Timestamp, events::AuditEntry};
 use thiserror::Error;
 
+use super::hex;
+
 pub use pages::{CheckError, Source, start_of, verify_pages, verify_source, verify_store};
 pub use verify::{Columns, Fault, FaultKind, Stored, Verified, Verifier, verify};
 
@@ -37,16 +39,7 @@ pub struct Hash(pub [u8; 32]);
 impl Hash {
     /// Reads 64 hexadecimal digits.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return None;
-        }
-        let mut hash = Self::default();
-        for (byte, pair) in hash.0.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |at: usize| char::from(pair[at]).to_digit(16).map(|digit| digit as u8);
-            *byte = digit(0)? << 4 | digit(1)?;
-        }
-        Some(hash)
+        hex::read(text).map(Self)
     }
 }
 
