@@ -24,6 +24,7 @@ use crate::{
     deck::REPLAY_FILE,
     emitters, exit,
     folder::MEMBER_FILE,
+    migrate,
 };
 
 /// The embedded log's file in the data folder.
@@ -181,6 +182,7 @@ pub(crate) fn await_log(
             Some(log) => Arc::clone(log),
             None => Arc::clone(connected.insert(open_log(&dir, &config)?)),
         };
+        migrate::refuse_half_moved_log(&*log, &kafka_config(&dir, &config)?.prefix)?;
         make_topics(&*log, &config, &wanted)?;
         Ok(log)
     };
@@ -198,6 +200,25 @@ pub(crate) fn open_store(dir: &Path, config: &Config) -> anyhow::Result<Arc<dyn 
             Ok(SqliteStore::open(&dir.join(STORE_FILE), sqlite).map_err(exit::folder)?)
         }
         StoreKind::Postgres => Ok(PostgresStore::open(&postgres_config(dir, config)?)?),
+    }
+}
+
+/// Refuses a log or a store that somebody began to move to and has not finished.
+///
+/// # Errors
+/// One is, with what to do; those of both.
+pub(crate) fn refuse_half_moved(
+    dir: &Path,
+    config: &Config,
+    log: Option<&dyn Log>,
+    store: &dyn Store,
+) -> anyhow::Result<()> {
+    if let Some(log) = log.filter(|_| config.log.kind == LogKind::Kafka) {
+        migrate::refuse_half_moved_log(log, &kafka_config(dir, config)?.prefix)?;
+    }
+    match config.store.kind {
+        StoreKind::Sqlite => Ok(()),
+        StoreKind::Postgres => migrate::refuse_half_moved_store(store, &postgres_config(dir, config)?.schema),
     }
 }
 

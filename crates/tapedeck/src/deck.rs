@@ -80,6 +80,7 @@ impl Deck {
     /// not answer, or refuses.
     pub(crate) fn open(folder: Folder, config: &Config, stop: Stop) -> anyhow::Result<Self> {
         let (log, store) = Self::parts(&folder, config)?;
+        backends::refuse_half_moved(folder.dir(), config, Some(&*log), &*store)?;
         backends::make_topics(&*log, config, &wanted_topics(&folder, config))?;
         Self::of(folder, config, stop, (log, None, store), &Rehearsal::default())
     }
@@ -110,10 +111,12 @@ impl Deck {
         let wanted = wanted_topics(&folder, config);
         if config.log.kind == LogKind::Embedded {
             let (log, store) = Self::parts(&folder, config)?;
+            backends::refuse_half_moved(folder.dir(), config, None, &*store)?;
             backends::make_topics(&*log, config, &wanted)?;
             return Self::of(folder, config, stop, (log, None, store), rehearsal);
         }
         let store = backends::open_store(folder.dir(), config)?;
+        backends::refuse_half_moved(folder.dir(), config, None, &*store)?;
         let awaited = backends::await_log(folder.dir(), config, wanted, stop.clone())?;
         let log: Arc<dyn Log> = Arc::clone(&awaited) as Arc<dyn Log>;
         Self::of(folder, config, stop, (log, Some(awaited), store), rehearsal)

@@ -215,11 +215,52 @@ fn a_move_killed_at_any_stage_and_given_again_ends_as_if_nothing_had_happened() 
             assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
             assert!(stderr(&refused).contains("not empty"), "{}", stderr(&refused));
         }
+        refuse_to_start(&dir.path().join("there"), &config);
     }
     assert!(kills > 2, "{kills}");
     let moved = migrate(&data, &config, &[]);
     assert_eq!(moved["equal"], true, "{moved}");
     assert_same(&before, &answers(&dir.path().join("there"), Some(&config)));
+}
+
+/// Whoever starts on half of it is told how to go on, and has changed nothing, as the move's end shows.
+fn refuse_to_start(data: &Path, config: &Path) {
+    for roles in ["api", "recorder,strategy,api"] {
+        let refused = run(&["up", "--roles", roles, "--config", text(config), "--data", text(data)]);
+        assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+        for words in ["half moved", "was begun at 20", "tapedeck migrate --to", "give it up"] {
+            assert!(stderr(&refused).contains(words), "{words}: {}", stderr(&refused));
+        }
+    }
+}
+
+/// A config of the same log with another store, or of the same store with another log.
+fn other_half(dir: &Path, name: &str, config: &Path, from: &str, to: &str) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, fs::read_to_string(config).unwrap().replace(from, to)).unwrap();
+    path
+}
+
+#[test]
+fn either_half_of_an_unfinished_move_is_refused_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(config) = cluster::config(dir.path(), "halves", "") else { return };
+    let data = filled(dir.path(), 200);
+    let mut child = tapedeck(&["migrate", "--to", text(&config), "--data", text(&data)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("copying the log")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log_alone = other_half(dir.path(), "log.toml", &config, "\"postgres\"", "\"sqlite\"");
+    refuse_to_start(&dir.path().join("log"), &log_alone);
+    let store_alone = other_half(dir.path(), "store.toml", &config, "\"kafka\"", "\"embedded\"");
+    refuse_to_start(&dir.path().join("store"), &store_alone);
+    assert_eq!(migrate(&data, &config, &[])["equal"], true);
+    answers(&dir.path().join("there"), Some(&config));
 }
 
 #[test]

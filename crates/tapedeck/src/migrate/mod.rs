@@ -4,7 +4,8 @@
 //! How far it came is seen in the target: a partition holds the beginning of what
 //! it will hold, and the store the position of a group of its own. The folder
 //! keeps only where it is moved to, and which records there were at the start
-//! (`migration.json`), so that the same command goes on after a kill.
+//! (`migration.json`), so that the same command goes on after a kill. Until it has
+//! ended the target is marked, and nobody starts on it.
 //!
 //! Not here: flags and tables (`commands::migrate`).
 
@@ -27,6 +28,7 @@ use crate::{
 };
 
 mod explained;
+mod mark;
 mod offsets;
 mod rewrite;
 mod rows;
@@ -34,6 +36,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use mark::{refuse_half_moved_log, refuse_half_moved_store};
 pub(crate) use rows::Answered;
 pub(crate) use tape::Compared;
 
@@ -189,6 +192,7 @@ impl Move<'_> {
             return Ok(moved);
         }
         self.write(&Migration { target: self.name.clone(), offsets: offsets.clone(), finished: None })?;
+        let target_store = self.begin()?;
         if !missing.is_empty() {
             self.target.create_topics(&missing)?;
         }
@@ -197,9 +201,8 @@ impl Move<'_> {
             tape.copy(&place, &offsets)?;
         }
         moved.groups = tape.carry_groups(&offsets)?;
-        if let Some(Stores { source, there, make }) = &self.stores {
-            let target = there.as_ref().map_or_else(make, |there| Ok(Arc::clone(there)))?;
-            let rows = Rows { source, target: &*target, offsets: &offsets, stop: self.stop, seen: self.seen };
+        if let (Some(Stores { source, .. }), Some(target)) = (&self.stores, &target_store) {
+            let rows = Rows { source, target: &**target, offsets: &offsets, stop: self.stop, seen: self.seen };
             (self.phase)("copying the store", moved.rows.iter().map(|(_, count)| count).sum());
             rows.copy()?;
             (self.phase)("comparing the store", 0);
@@ -214,8 +217,26 @@ impl Move<'_> {
         if moved.equal {
             let finished = Some(jiff::Timestamp::now().to_string());
             self.write(&Migration { target: self.name.clone(), offsets, finished })?;
+            self.end(target_store.as_deref())?;
         }
         Ok(moved)
+    }
+
+    /// Marks both sides of the target; the store, where one is moved to, is made.
+    fn begin(&self) -> anyhow::Result<Option<Arc<dyn Store>>> {
+        mark::begin_log(self.target, self.dir)?;
+        let Some(Stores { there, make, .. }) = &self.stores else { return Ok(None) };
+        let store = there.as_ref().map_or_else(make, |there| Ok(Arc::clone(there)))?;
+        mark::begin_store(&*store)?;
+        Ok(Some(store))
+    }
+
+    /// Takes the marks away: from here on somebody may start there.
+    fn end(&self, store: Option<&dyn Store>) -> anyhow::Result<()> {
+        store.map_or(Ok(()), mark::end_store)?;
+        mark::end_log(self.target).with_context(|| {
+            format!("all was moved, and nobody can start there before the topic {} is deleted", mark::TOPIC)
+        })
     }
 
     /// What an earlier run began.
@@ -229,6 +250,10 @@ impl Move<'_> {
             exit::folder(format!("{} cannot be read ({error}): delete it to begin anew", path.display()))
         })?;
         if let Some(when) = &before.finished {
+            if before.target == self.name {
+                // A kill may have come between the last word and this.
+                self.end(self.stores.as_ref().and_then(|stores| stores.there.as_deref()))?;
+            }
             return Err(exit::input(format!(
                 "{} was moved to {} at {when}; delete {} to move it again, to an empty target",
                 self.dir.display(),
@@ -259,6 +284,12 @@ impl Move<'_> {
 
     /// A target that holds what is not ours is not written to.
     fn refuse_full(&self, topics: &[TopicInfo]) -> anyhow::Result<()> {
+        if let Some(begun) = mark::of_log(self.target)? {
+            return Err(exit::input(format!(
+                "the target is not empty: a move of {begun} there, and has not ended. Give its command again to go on with it, or take \
+                 another kafka.prefix and another postgres.schema"
+            )));
+        }
         let there = self.target.topics()?;
         for info in topics {
             let Some(found) = find(&there, &info.config) else { continue };

@@ -190,7 +190,7 @@ pub(super) fn what_is_in(store: &dyn Store) -> anyhow::Result<Option<&'static st
         Ok(store.resume(group, places)?.iter().any(|at| at.next.is_some()))
     };
     let marks: Vec<_> = Kept::ALL.map(|table| (mark(table), 0)).into_iter().chain(explained::marks()).collect();
-    if begun(GROUP, &marks)? {
+    if begun(GROUP, &marks)? || super::mark::of_store(store)?.is_some() {
         return Ok(Some("rows of another move, which was not finished or not from here"));
     }
     let topics = recorder::TOPICS.iter().map(|topic| Arc::<str>::from(*topic));
