@@ -4,9 +4,13 @@
 //!
 //! Not here: how far the move came, which is told by what the target holds.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use anyhow::bail;
+use anyhow::ensure;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tapedeck_log::{Headers, Log, PollLimits, Record, TopicConfig, TopicPartition};
@@ -22,21 +26,25 @@ const STORE_MARK: &str = "migration";
 /// Positions that the mark takes: the moves from one to the next are the store's own.
 const BEGUN: u64 = 1;
 const ENDED: u64 = 2;
-/// The record is there as soon as its topic is, but for a kill between the two.
-const READ: PollLimits = PollLimits { max_records: 10, max_bytes: 1 << 20, timeout: Duration::from_millis(500) };
+const READ: PollLimits = PollLimits { max_records: 10, max_bytes: 1 << 20, timeout: Duration::from_millis(100) };
+/// A topic of two records is read in a fraction of it; one that is not is reported.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How times are said.
+const SECONDS: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 /// What the record in the topic says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Begun {
+struct Begun {
     /// The folder that is moved.
-    pub(super) from: String,
-    pub(super) at: String,
+    from: String,
+    at: String,
 }
 
-impl Begun {
-    fn words(&self) -> String {
-        format!("{} was begun at {}", self.from, self.at)
-    }
+/// What the last record says.
+enum Said {
+    Begun(Begun),
+    /// It has no value.
+    Ended,
 }
 
 /// Marks a log that is moved to, where it is not marked yet.
@@ -44,34 +52,29 @@ impl Begun {
 /// # Errors
 /// Those of the log.
 pub(super) fn begin_log(log: &dyn Log, dir: &Path) -> anyhow::Result<()> {
-    let place = TopicPartition::new(TOPIC, 0);
     if !has_topic(log)? {
         log.create_topics(&[topic()])?;
     }
-    if log.written_end(&place)? > 0 {
+    if matches!(read(log)?, Some(Said::Begun(_))) {
         return Ok(());
     }
     let from = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).display().to_string();
-    let begun = Begun { from, at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string() };
-    let record = Record {
-        topic: TOPIC.into(),
-        partition: Some(0),
-        key: Some(Bytes::from_static(b"begun")),
-        value: Some(serde_json::to_vec(&begun)?.into()),
-        headers: Headers::new(),
-        timestamp_ms: None,
-    };
-    log.append(vec![record])?;
-    Ok(())
+    let begun = Begun { from, at: jiff::Timestamp::now().strftime(SECONDS).to_string() };
+    say(log, Some(serde_json::to_vec(&begun)?.into()))
 }
 
-/// Takes the mark away again.
+/// Takes the mark away again: by its record, since not every log deletes topics, nor
+/// lets everybody do so.
 ///
 /// # Errors
 /// Those of the log.
 pub(super) fn end_log(log: &dyn Log) -> anyhow::Result<()> {
-    if has_topic(log)? {
-        log.delete_topics(&[Arc::from(TOPIC)])?;
+    if !has_topic(log)? {
+        return Ok(());
+    }
+    say(log, None)?;
+    if let Err(error) = log.delete_topics(&[Arc::from(TOPIC)]) {
+        tracing::info!("{TOPIC} stays, and says that nothing is moved: {error}");
     }
     Ok(())
 }
@@ -84,21 +87,44 @@ pub(super) fn of_log(log: &dyn Log) -> anyhow::Result<Option<String>> {
     if !has_topic(log)? {
         return Ok(None);
     }
-    // Who may not read it knows at least that it is there.
-    let begun = read(log).unwrap_or_default();
-    Ok(Some(begun.map_or_else(|| "was begun".to_owned(), |begun| begun.words())))
+    Ok(match read(log) {
+        Ok(Some(Said::Begun(begun))) => Some(format!("{} was begun at {}", begun.from, begun.at)),
+        Ok(Some(Said::Ended)) => None,
+        // Who may not read it knows at least that it is there.
+        Ok(None) | Err(_) => Some("a folder was begun".to_owned()),
+    })
 }
 
-fn read(log: &dyn Log) -> anyhow::Result<Option<Begun>> {
+/// The last record.
+fn read(log: &dyn Log) -> anyhow::Result<Option<Said>> {
     let place = TopicPartition::new(TOPIC, 0);
     let (start, end) = log.bounds(&place)?;
-    if start == end {
-        return Ok(None);
-    }
     let mut reader = log.reader()?;
-    reader.assign(&[(place, start)])?;
-    let value = reader.poll(READ)?.into_iter().find_map(|record| record.value);
-    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
+    reader.assign(&[(place.clone(), start)])?;
+    let (mut said, began) = (None, Instant::now());
+    while reader.position(&place).is_none_or(|next| next < end) {
+        ensure!(began.elapsed() < PATIENCE, "{TOPIC} does not bring what lies before its end {end}");
+        for record in reader.poll(READ)? {
+            said = Some(match record.value {
+                Some(value) => Said::Begun(serde_json::from_slice(&value)?),
+                None => Said::Ended,
+            });
+        }
+    }
+    Ok(said)
+}
+
+fn say(log: &dyn Log, value: Option<Bytes>) -> anyhow::Result<()> {
+    let record = Record {
+        topic: TOPIC.into(),
+        partition: Some(0),
+        key: Some(Bytes::from_static(b"move")),
+        value,
+        headers: Headers::new(),
+        timestamp_ms: None,
+    };
+    log.append(vec![record])?;
+    Ok(())
 }
 
 /// Marks a store that is moved to, where it is not marked yet.
@@ -130,7 +156,7 @@ pub(super) fn end_store(store: &dyn Store) -> anyhow::Result<()> {
 pub(super) fn of_store(store: &dyn Store) -> anyhow::Result<Option<String>> {
     Ok(position(store)?.filter(|(at, _)| *at == BEGUN).map(|(_, at_ms)| {
         let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
-        format!("was begun at {}", at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        format!("was begun at {}", at.strftime(SECONDS))
     }))
 }
 
@@ -168,12 +194,12 @@ pub(crate) fn refuse_half_moved_log(log: &dyn Log, prefix: &str) -> anyhow::Resu
 /// As for [`refuse_half_moved_log`].
 pub(crate) fn refuse_half_moved_store(store: &dyn Store, schema: &str) -> anyhow::Result<()> {
     let Some(begun) = of_store(store)? else { return Ok(()) };
-    bail!(exit::input(format!(
+    Err(exit::input(format!(
         "schema `{schema}` is half moved: a move into it {begun}, and has not ended. Nothing was started, since it could not \
          be ended any more. Go on with it: the same `tapedeck migrate --to FILE --data FOLDER` again. Or give it up: drop the \
          schema (or name another in [postgres] schema), delete its topics with {TOPIC} as the last, and delete \
          migration.json in the folder that was moved"
-    )));
+    )))
 }
 
 fn has_topic(log: &dyn Log) -> anyhow::Result<bool> {
@@ -186,7 +212,8 @@ fn topic() -> TopicConfig {
         partitions: 1,
         retention: None,
         retention_bytes: None,
-        delete: false,
-        compact: true,
+        // Never deleted, since without retention; nor compacted, which would take the last word.
+        delete: true,
+        compact: false,
     }
 }

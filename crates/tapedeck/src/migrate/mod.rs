@@ -234,9 +234,7 @@ impl Move<'_> {
     /// Takes the marks away: from here on somebody may start there.
     fn end(&self, store: Option<&dyn Store>) -> anyhow::Result<()> {
         store.map_or(Ok(()), mark::end_store)?;
-        mark::end_log(self.target).with_context(|| {
-            format!("all was moved, and nobody can start there before the topic {} is deleted", mark::TOPIC)
-        })
+        mark::end_log(self.target).context("all was moved, and the mark that it had begun cannot be taken away")
     }
 
     /// What an earlier run began.

@@ -81,6 +81,7 @@ fn all_records_their_times_and_headers_and_the_groups_offsets_are_there_afterwar
     let found: Vec<_> = moved.topics.iter().map(|topic| (topic.topic.as_str(), topic.records, topic.found)).collect();
     assert_eq!(found, [(EVENTS, 9_001, 9_001), (STATE, 2, 2)]);
     assert_eq!(to.committed("mine").unwrap(), from.committed("mine").unwrap());
+    assert_eq!(mark::of_log(&*to).unwrap(), None);
     let again = moving(&*from, &*to, dirs[0].path(), &stop).perform(false).unwrap_err();
     assert!(again.to_string().contains("was moved to there"), "{again}");
 }
@@ -119,7 +120,10 @@ fn a_move_that_was_ended_at_any_append_goes_on_and_ends_as_if_nothing_had_happen
                 assert!(moved.equal, "{moved:?}");
                 break;
             }
-            Err(error) => assert!(error.to_string().contains("gone"), "{error}"),
+            Err(error) => {
+                assert!(error.to_string().contains("gone"), "{error}");
+                assert!(mark::of_log(&*to).unwrap().is_some());
+            }
         }
     }
     assert!(runs > 2, "it was never ended");
