@@ -22,6 +22,7 @@ pub mod record_hash;
 pub mod redrive;
 pub mod runtime;
 pub mod seat;
+mod spans;
 pub mod state;
 pub mod stop;
 pub mod topics;

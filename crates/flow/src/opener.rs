@@ -12,13 +12,14 @@ use tapedeck_contracts::{
     catalogue::group_of,
     events::{Alert, Severity},
 };
-use tapedeck_log::{Log, LogRecord, PollLimits, TopicPartition};
+use tapedeck_log::{Log, LogRecord, TopicPartition};
 
-use crate::{Failure, Gauges, Outbound, dedupe::Window, inbound::fingerprint_of};
-
-/// Large, since nothing else of the partition can be done before it is read.
-const LIMITS: PollLimits =
-    PollLimits { max_records: 10_000, max_bytes: 8 << 20, timeout: std::time::Duration::from_millis(100) };
+use crate::{
+    Failure, Gauges, Outbound,
+    dedupe::Window,
+    inbound::fingerprint_of,
+    spans::{self, Span},
+};
 
 /// A role that opens partitions.
 pub struct Opener<'a> {
@@ -100,49 +101,64 @@ impl Opener<'_> {
         ))
     }
 
-    /// The ids of the last `capacity` records below `next`, of those that are
-    /// told apart by id (`by_id`) and were not sent again for another group.
+    /// For each of these partitions the ids of the last `capacity` records below where
+    /// it goes on, of those that are told apart by id (`by_id`) and were not sent again
+    /// for another group.
     ///
     /// # Errors
     /// Those of the log.
     pub fn refill(
         &self,
-        place: &TopicPartition,
-        kind: Option<EventKind>,
-        next: u64,
+        before: &[Before],
         capacity: usize,
         by_id: impl Fn(&LogRecord) -> bool,
-    ) -> Result<Window, Failure> {
-        let (start, group) = (self.log.bounds(place)?.0, group_of(self.role));
+    ) -> Result<Vec<Window>, Failure> {
+        let group = group_of(self.role);
+        let starts = before.iter().map(|it| Ok(self.log.bounds(&it.place)?.0)).collect::<Result<Vec<_>, Failure>>()?;
+        let mut windows: Vec<_> = before.iter().map(|_| Window::new(capacity)).collect();
+        let mut wanted: Vec<usize> = (0..before.len()).collect();
         let mut span = capacity as u64;
-        loop {
-            let from = next.saturating_sub(span).max(start);
-            let mut window = Window::new(capacity);
-            if from >= next {
-                // On a cluster a reader has connections of its own, and most partitions hold nothing.
-                return Ok(window);
-            }
-            let mut records = 0;
-            let mut reader = self.log.reader()?;
-            reader.assign(&[(place.clone(), from)])?;
-            while reader.position(place).is_some_and(|position| position < next) {
-                for record in reader.poll(LIMITS)?.into_iter().take_while(|record| record.offset < next) {
-                    records += 1;
-                    if !by_id(&record) {
-                        continue;
-                    }
-                    let Some(kind) = kind else { continue };
-                    if let Some(id) = fingerprint_of(self.log.unframe(), kind, record, &group)? {
-                        window.insert(id);
-                    }
+        while !wanted.is_empty() {
+            let spans: Vec<_> = wanted.iter().map(|index| before[*index].span(span, starts[*index])).collect();
+            let mut records = vec![0; spans.len()];
+            spans::read(self.log, &spans, |index, record| {
+                records[index] += 1;
+                let at = wanted[index];
+                if by_id(&record)
+                    && let Some(id) = fingerprint_of(self.log.unframe(), before[at].kind, record, &group)?
+                {
+                    windows[at].insert(id);
                 }
-            }
+                Ok(())
+            })?;
             // Offsets have gaps: where they were too many, begin further back.
-            if records >= capacity || from == start {
-                return Ok(window);
+            let short = |index: &usize| records[*index] < capacity && spans[*index].from > starts[wanted[*index]];
+            wanted = (0..spans.len()).filter(short).map(|index| wanted[index]).collect();
+            for index in &wanted {
+                windows[*index] = Window::new(capacity);
             }
             span = span.saturating_mul(2);
         }
+        Ok(windows)
+    }
+}
+
+/// A partition that is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Which.
+    pub place: TopicPartition,
+    /// What its records are.
+    pub kind: EventKind,
+    /// Where it goes on.
+    pub next: u64,
+}
+
+impl Before {
+    /// The last `count` offsets before it goes on.
+    fn span(&self, count: u64, start: u64) -> Span {
+        let from = self.next.saturating_sub(count).max(start);
+        Span { place: self.place.clone(), from, until: self.next }
     }
 }
 

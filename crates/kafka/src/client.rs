@@ -36,6 +36,8 @@ const BELIEVED: Duration = Duration::from_secs(60);
 const ABSENT: Duration = Duration::from_secs(1);
 /// So many topics that are not there are remembered; more are asked for each time.
 const MOST_ABSENT: usize = 1000;
+/// Which brokers live is asked once for all that start within so long.
+const LIVING: Duration = Duration::from_secs(1);
 /// How often the first connection is looked at while it is made.
 const CONNECT_TICK: Duration = Duration::from_millis(250);
 /// Refusals of our credentials after which the first connection is given up: the
@@ -59,6 +61,8 @@ pub(crate) struct Client {
     names: Names,
     handle: ThreadedProducer<Watcher>,
     known: Mutex<HashMap<Arc<str>, Heard>>,
+    /// Addresses of the brokers that lived, and when that was heard.
+    living: Mutex<Option<(String, Instant)>>,
 }
 
 impl Client {
@@ -74,8 +78,8 @@ impl Client {
             .create_with_context(Watcher::new(&book, "control"))
             .map_err(|error| log_error(&error, "start librdkafka"))?;
         let names = Names::new(&config.prefix);
-        let (asker, known) = (Asker::default(), Mutex::default());
-        let client = Self { config: config.clone(), book, asker, names, handle, known };
+        let (asker, known, living) = (Asker::default(), Mutex::default(), Mutex::default());
+        let client = Self { config: config.clone(), book, asker, names, handle, known, living };
         client.await_cluster()?;
         Ok(Arc::new(client))
     }
@@ -95,6 +99,18 @@ impl Client {
     /// The config of a librdkafka client: who we are and whom we ask; no group.
     pub(crate) fn native_config(&self) -> ClientConfig {
         native_config(&self.config)
+    }
+
+    /// The brokers that live, where the cluster says so. A client that starts tries one
+    /// broker after the other, one a second, so it had better not begin with dead ones.
+    pub(crate) fn living(&self) -> Option<String> {
+        let mut living = locked(&self.living);
+        if living.as_ref().is_none_or(|(_, at)| at.elapsed() >= LIVING) {
+            let heard = self.native().fetch_metadata(None, LIVING).ok()?;
+            let addresses: Vec<_> = heard.brokers().iter().map(|it| address(it.host(), it.port())).collect();
+            *living = (!addresses.is_empty()).then(|| (addresses.join(","), Instant::now()));
+        }
+        living.as_ref().map(|(addresses, _)| addresses.clone())
     }
 
     /// The cluster's name of ours: of a topic, a group or a transactional id.
@@ -314,6 +330,11 @@ impl Client {
         }
         code_error(refusal.code, &refusal.text, doing)
     }
+}
+
+/// A broker's address as librdkafka reads it: an IPv6 address stands in brackets.
+fn address(host: &str, port: i32) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Whether a code says that no broker could be spoken to.

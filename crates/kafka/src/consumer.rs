@@ -83,6 +83,9 @@ pub(crate) fn start(client: &Client, wanted: &Wanted<'_>, bell: &Arc<Bell>) -> R
 
 fn config(client: &Client, wanted: &Wanted<'_>) -> ClientConfig {
     let mut config = client.native_config();
+    if let Some(living) = client.living() {
+        config.set("bootstrap.servers", living);
+    }
     let each = (client.config.fetch_bytes / wanted.partitions.max(1)).max(LEAST_AHEAD);
     // librdkafka asks again while the queue is not full, so that one answer more
     // than its limit may lie there: each is half.

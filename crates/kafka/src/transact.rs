@@ -269,6 +269,9 @@ fn is_state(error: &KafkaError) -> bool {
 fn config(client: &Client, id: &str) -> ClientConfig {
     let config = &client.config;
     let mut native = writing(client);
+    if let Some(living) = client.living() {
+        native.set("bootstrap.servers", living);
+    }
     native.set("transactional.id", id);
     native.set("transaction.timeout.ms", config.transaction_timeout_ms.to_string());
     // librdkafka wants a request to end before its transaction does.

@@ -1,42 +1,60 @@
-//! Opening a partition: where its effect says to go on, whether the log still
+//! Opening partitions: where their effect says to go on, whether the log still
 //! holds what was read there, and the ids of the last events before.
 //!
 //! Not here: seeking, and giving the state to the handler.
 
 use tapedeck_contracts::catalogue::Catalogue;
-use tapedeck_log::{PollLimits, TopicPartition};
+use tapedeck_log::TopicPartition;
 
 use super::{Resume, Setup, held::Held, queue::Queue};
-use crate::{Failure, Ledger, opener::Opener, record_hash::record_hash};
+use crate::{
+    Failure, Ledger,
+    dedupe::Window,
+    opener::{Before, Opener},
+    record_hash::record_hash,
+    spans::{self, Span},
+};
 
-/// One record, which lies in the log.
-const ONE: PollLimits =
-    PollLimits { max_records: 1, max_bytes: 8 << 20, timeout: std::time::Duration::from_millis(100) };
-
-/// Opens a partition that was just assigned.
+/// Opens partitions that were just assigned, all at once.
 ///
 /// # Errors
 /// Fatal where log and effect contradict each other; transient where the log
 /// cannot be read.
-pub(super) fn open(setup: &Setup, place: &TopicPartition, resume: &Resume) -> Result<Held, Failure> {
-    let topic = Catalogue::get().topic(&place.topic);
-    let Some((kind, compacted)) = topic.and_then(|topic| Some((topic.event?, topic.compact))) else {
-        return Err(Failure::Fatal(format!(
-            "topic `{}` carries no event of the contract; it cannot be read",
-            place.topic
-        )));
-    };
-    let (start, end) = setup.log.bounds(place)?;
-    let next = opener(setup).begin(place, resume.next)?;
-    if let (Some((offset, hash)), false) = (resume.last, compacted) {
-        compare(setup, place, (start, end), offset, hash)?;
+pub(super) fn open(setup: &Setup, places: &[TopicPartition], resumes: &[Resume]) -> Result<Vec<Held>, Failure> {
+    let (mut before, mut visible) = (Vec::with_capacity(places.len()), Vec::new());
+    for (place, resume) in places.iter().zip(resumes) {
+        let topic = Catalogue::get().topic(&place.topic);
+        let Some((kind, compacted)) = topic.and_then(|topic| Some((topic.event?, topic.compact))) else {
+            return Err(Failure::Fatal(format!(
+                "topic `{}` carries no event of the contract; it cannot be read",
+                place.topic
+            )));
+        };
+        let next = opener(setup).begin(place, resume.next)?;
+        if let (Some((offset, hash)), false) = (resume.last, compacted) {
+            visible.push((place, offset, hash));
+        }
+        before.push(Before { place: place.clone(), kind, next });
     }
-    Ok(Held {
-        place: place.clone(),
+    compare(setup, &visible)?;
+    let windows = opener(setup).refill(&before, setup.config.dedupe_window, |_| true)?;
+    Ok(before
+        .into_iter()
+        .zip(windows)
+        .zip(resumes)
+        .map(|((before, window), resume)| held(before, window, resume))
+        .collect())
+}
+
+fn held(before: Before, window: Window, resume: &Resume) -> Held {
+    let Before { place, kind, next } = before;
+    let topic = Catalogue::get().topic(&place.topic);
+    Held {
         kind,
-        compacted,
+        compacted: topic.is_some_and(|topic| topic.compact),
+        place,
         ledger: Ledger::starting_at(next),
-        window: opener(setup).refill(place, Some(kind), next, setup.config.dedupe_window, |_| true)?,
+        window,
         ahead: resume.held.iter().copied().filter(|offset| *offset >= next).collect(),
         opened_at: next,
         visible: resume.next,
@@ -53,7 +71,7 @@ pub(super) fn open(setup: &Setup, place: &TopicPartition, resume: &Resume) -> Re
         paused: true,
         stale: false,
         unsure: false,
-    })
+    }
 }
 
 /// Retention took records before they were read: counted, said, alerted.
@@ -74,30 +92,38 @@ fn opener(setup: &Setup) -> Opener<'_> {
     Opener { log: &*setup.log, role: &setup.role, begin_anew, gauges: &setup.gauges }
 }
 
-/// Whether the log still holds the last record whose effect is visible.
-fn compare(
-    setup: &Setup,
-    place: &TopicPartition,
-    (start, end): (u64, u64),
-    offset: u64,
-    hash: u64,
-) -> Result<(), Failure> {
-    if offset < start {
-        return Ok(()); // Retention took it; nobody can tell any more.
+/// Whether the log still holds the last records whose effect is visible: partition,
+/// offset and hash of each.
+fn compare(setup: &Setup, visible: &[(&TopicPartition, u64, u64)]) -> Result<(), Failure> {
+    let mut spans = Vec::with_capacity(visible.len());
+    for (place, offset, _) in visible {
+        let (start, end) = setup.log.bounds(place)?;
+        // What retention took nobody can tell any more.
+        let (from, until) = if *offset < start { (*offset, *offset) } else { (*offset, end.min(offset + 1)) };
+        if *offset >= end {
+            return Err(missing(setup, place, *offset));
+        }
+        spans.push(Span { place: (*place).clone(), from, until });
     }
-    let mut found = None;
-    if offset < end {
-        let mut reader = setup.log.reader()?;
-        reader.assign(&[(place.clone(), offset)])?;
-        while found.is_none() && reader.position(place).is_some_and(|next| next < end) {
-            found = reader.poll(ONE)?.into_iter().next();
+    let mut found = vec![None; spans.len()];
+    spans::read(&*setup.log, &spans, |index, record| {
+        found[index] = Some(record_hash(&record));
+        Ok(())
+    })?;
+    for ((found, span), (place, offset, hash)) in found.iter().zip(&spans).zip(visible) {
+        match found {
+            _ if span.from == span.until => {}
+            Some(found) if found == hash => {}
+            Some(_) => {
+                let what = format!("keeps another record at offset {offset} now");
+                return Err(opener(setup).contradiction(place, &what));
+            }
+            None => return Err(missing(setup, place, *offset)),
         }
     }
-    match found {
-        Some(record) if record.offset == offset && record_hash(&record) == hash => Ok(()),
-        Some(record) if record.offset == offset => {
-            Err(opener(setup).contradiction(place, &format!("keeps another record at offset {offset} now")))
-        }
-        _ => Err(opener(setup).contradiction(place, &format!("keeps no record at offset {offset} any more"))),
-    }
+    Ok(())
+}
+
+fn missing(setup: &Setup, place: &TopicPartition, offset: u64) -> Failure {
+    opener(setup).contradiction(place, &format!("keeps no record at offset {offset} any more"))
 }

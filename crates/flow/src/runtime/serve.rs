@@ -144,11 +144,11 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     fn open_newcomers(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
         let resumes = self.step.resume(&self.newcomers)?;
         self.publish(member, &resumes)?;
-        for resume in resumes {
-            let Some(place) = self.newcomers.first().cloned() else { break };
-            let held = open::open(&self.setup, &place, &resume)?;
-            member.seek(&place, held.opened_at)?;
-            self.handler.assigned(&place, &resume.state)?;
+        let opened = open::open(&self.setup, &self.newcomers, &resumes)?;
+        for (held, resume) in opened.into_iter().zip(resumes) {
+            let place = &held.place;
+            member.seek(place, held.opened_at)?;
+            self.handler.assigned(place, &resume.state)?;
             tracing::debug!(role = self.setup.role, partition = %place, next = held.opened_at, "partition opened");
             self.newcomers.remove(0);
             self.held.push(held);

@@ -15,7 +15,7 @@ use tapedeck_contracts::{
 };
 use tapedeck_flow::{
     Failure,
-    opener::Opener,
+    opener::{Before, Opener},
     state::{self, AT, At},
 };
 use tapedeck_log::{Log, LogRecord, Reader, TopicPartition};
@@ -94,6 +94,7 @@ impl Active {
         let goes_on = at.is_some();
         let at = at.unwrap_or_default();
         let opener = Opener { log, role: ROLE, begin_anew: begin_anew(), gauges: &context.gauges };
+        let mut before = Vec::new();
         for input in INPUTS {
             let reader = &mut topics[input as usize];
             for (index, place) in reader.places.iter().enumerate() {
@@ -103,12 +104,17 @@ impl Active {
                 let ahead = at.ahead.get(&name).map_or(&[][..], Vec::as_slice);
                 join.start_at(input, index, next, ahead);
                 reader.next.push(next);
-                // What has a number needs no id.
-                let by_id =
-                    |record: &LogRecord| kind != EventKind::MarketData || record.headers.get(headers::SEQ).is_none();
-                reader.windows.push(opener.refill(place, Some(kind), next, DEDUPE_WINDOW, by_id)?);
+                before.push(Before { place: place.clone(), kind, next });
             }
             reader.assign(vec![true; reader.places.len()])?;
+        }
+        // What has a number needs no id.
+        let by_id = |record: &LogRecord| {
+            kind_of(&record.topic) != EventKind::MarketData || record.headers.get(headers::SEQ).is_none()
+        };
+        let mut windows = opener.refill(&before, DEDUPE_WINDOW, by_id)?.into_iter();
+        for reader in &mut topics {
+            reader.windows.extend(windows.by_ref().take(reader.places.len()));
         }
         let listens = listens(setup);
         let inputs = Inputs {
