@@ -52,6 +52,20 @@ fn to_f32(rows: &[f64]) -> Vec<f64> {
     rows.iter().map(|&value| f64::from(value as f32)).collect()
 }
 
+fn bits(numbers: &[f64]) -> Vec<u64> {
+    numbers.iter().map(|number| number.to_bits()).collect()
+}
+
+/// Leaves as XGBoost has them: numbers of `f32`.
+fn with_narrow_leaves(mut ensemble: Ensemble) -> Ensemble {
+    for node in ensemble.trees.iter_mut().flat_map(|of| &mut of.tree.nodes) {
+        if let NodeKind::Leaf { value } = &mut node.kind {
+            *value = f64::from(*value as f32);
+        }
+    }
+    ensemble
+}
+
 fn many_rows(features: usize) -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(rows(features), 0..40).prop_map(|rows| rows.concat())
 }
@@ -69,6 +83,26 @@ proptest! {
             prop_assert!(farthest(&explained(&double, &rows), &slow) < 1e-11, "{width:?}, f64 rows in f64");
             prop_assert!(farthest(&explained_f32(&single, &rows), &slow_of_f32) < 2e-6, "{width:?}, f32 rows");
             prop_assert!(farthest(&explained_f32(&double, &rows), &slow_of_f32) < 1e-11, "{width:?}, f32 rows in f64");
+        }
+    }
+
+    #[test]
+    fn margins_of_many_rows_are_to_the_last_bit_those_of_one_after_the_other(
+        ensemble in ensembles(FEATURES), rows in many_rows(FEATURES), as_xgboost in any::<bool>(),
+    ) {
+        let ensemble = if as_xgboost { with_narrow_leaves(ensemble) } else { ensemble };
+        let narrow: Vec<f32> = rows.iter().map(|&value| value as f32).collect();
+        let mut expected = vec![0.0; rows.len() / FEATURES * ensemble.outputs()];
+        let mut expected_of_f32 = expected.clone();
+        ensemble.margins(&rows, &mut expected).unwrap();
+        ensemble.margins(&narrow, &mut expected_of_f32).unwrap();
+        for width in widths() {
+            let explainer = Explainer::new(&ensemble).unwrap().with_width(width).unwrap();
+            let (mut scratch, mut out) = (Scratch::new(), vec![f64::NAN; expected.len()]);
+            explainer.margins_f64(&rows, &mut scratch, &mut out).unwrap();
+            prop_assert_eq!(bits(&out), bits(&expected), "{:?}", width);
+            explainer.margins(&narrow, &mut scratch, &mut out).unwrap();
+            prop_assert_eq!(bits(&out), bits(&expected_of_f32), "{:?}, f32 rows", width);
         }
     }
 
@@ -166,6 +200,21 @@ fn paths_of_any_number_of_features_are_exact() {
             let double = Explainer::double(&ensemble).unwrap().with_width(width).unwrap();
             let far = (farthest(&explained(&single, &rows), &slow), farthest(&explained(&double, &rows), &slow));
             assert!(far.0 < 2e-6 && far.1 < 1e-11, "{nodes} nodes, {features} features, {width:?}: {far:?}");
+        }
+    }
+}
+
+#[test]
+fn margins_of_a_tree_too_large_to_be_worked_as_a_whole_are_the_same() {
+    let mut ensemble = path(600, 1);
+    let rows: Vec<f64> = (0..100).map(|nth| if nth == 7 { f64::NAN } else { f64::from(nth) / 99.0 }).collect();
+    for precision in [Precision::Single, Precision::Double] {
+        ensemble.precision = precision;
+        let (mut expected, mut out) = (vec![0.0; rows.len()], vec![f64::NAN; rows.len()]);
+        for ensemble in [ensemble.clone(), with_narrow_leaves(ensemble.clone())] {
+            ensemble.margins(&rows, &mut expected).unwrap();
+            Explainer::new(&ensemble).unwrap().margins_f64(&rows, &mut Scratch::new(), &mut out).unwrap();
+            assert_eq!(bits(&out), bits(&expected));
         }
     }
 }

@@ -92,3 +92,19 @@ fn contributions_add_up_to_the_margins_of_large_models() {
         }
     }
 }
+
+#[test]
+fn margins_of_large_models_are_to_the_last_bit_those_of_one_row_after_the_other() {
+    for name in ["xgb_a_100x6.json", "xgb_b_500x8.json.gz", "lgb_c_200x31.txt", "small_lgb_cat.txt"] {
+        let Some(ensemble) = model(name) else { return };
+        let rows = npy("X_sample_2000.npy").unwrap()[..ROWS * 20].to_vec();
+        let mut expected = vec![0.0; ROWS];
+        ensemble.margins(&rows, &mut expected).unwrap();
+        for (explainer, _) in explainers(&ensemble) {
+            let mut margins = vec![f64::NAN; ROWS];
+            explainer.margins_f64(&rows, &mut Scratch::new(), &mut margins).unwrap();
+            let same = margins.iter().zip(&expected).all(|(ours, theirs)| ours.to_bits() == theirs.to_bits());
+            assert!(same, "{name}, {:?}", explainer.width());
+        }
+    }
+}

@@ -5,15 +5,26 @@
 //! split's default direction is only which column it reads. A split by category has
 //! a column to itself with its answer, worked out once a row.
 //!
-//! Not here: reading rows side by side (`kernel`).
+//! Not here: reading rows side by side (`transpose`).
 
 use std::collections::HashMap;
 
 use super::lanes::Number;
-use crate::{Missing, Precision, Rule, Split};
+use crate::{Ensemble, Missing, Precision, Rule, Split};
 
 /// Up to here LightGBM takes a number for zero.
 const ZERO: f64 = 1e-35_f32 as f64;
+
+/// What is made of rows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Table {
+    /// How many numbers a row has.
+    pub(super) features: usize,
+    /// Rows are rounded to `f32` before anything else.
+    pub(super) rounds: bool,
+    /// What is made of the features of each row.
+    pub(super) columns: Vec<Column>,
+}
 
 /// How a column comes from a feature.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +92,7 @@ pub(super) fn flushed<T: Number>(value: T) -> T {
 /// The columns of a program while it grows.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
-    pub(super) list: Vec<Column>,
+    list: Vec<Column>,
     /// Those that are there already, by feature.
     known: HashMap<usize, Vec<u32>>,
 }
@@ -106,6 +117,11 @@ impl Columns {
         known.push(next);
         self.list.push(Column { feature: split.feature, source });
         next
+    }
+
+    /// What is made of rows of this ensemble.
+    pub(super) fn table(self, ensemble: &Ensemble) -> Table {
+        Table { features: ensemble.features.len(), rounds: ensemble.precision == Precision::Single, columns: self.list }
     }
 }
 

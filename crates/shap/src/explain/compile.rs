@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     InvalidEnsemble,
-    columns::{Columns, threshold},
+    columns::{Columns, Table, threshold},
     lanes::Number,
     program::{Form, GROUP, Group, Kind, MAX_POINTS, MIN_POINTS, Pass, Places, Program, Repeat, Run, Span, Split},
     quadrature::{Quadrature, points_needed},
@@ -21,10 +21,8 @@ pub(super) fn compile<T: Number>(ensemble: &Ensemble) -> Result<Program<T>, Inva
         columns: Columns::default(),
         group: Vec::new(),
         program: Program {
-            features: ensemble.features.len(),
+            table: Table::default(),
             biases: ensemble.base_margins.clone(),
-            rounds: ensemble.precision == Precision::Single,
-            columns: Vec::new(),
             groups: Vec::new(),
             passes: Vec::new(),
             runs: Vec::new(),
@@ -50,7 +48,7 @@ pub(super) fn compile<T: Number>(ensemble: &Ensemble) -> Result<Program<T>, Inva
         compiler.add(&of.tree, &shape, output);
     }
     compiler.close_group(output);
-    compiler.program.columns = compiler.columns.list;
+    compiler.program.table = compiler.columns.table(ensemble);
     Ok(compiler.program)
 }
 

@@ -11,9 +11,9 @@
 //! Not here: instructions (`lanes`, `width`).
 
 use super::{
-    columns::{Source, flushed},
     lanes::{Lanes, Number},
     program::{Form, MAX_POINTS, Pass, Program, Repeat, Run, Split},
+    transpose::{MOST_LANES, Rows, transpose},
 };
 
 /// Rows taken through a tree before the next tree is fetched, for a model that fits
@@ -24,19 +24,16 @@ pub(super) const MANY_ROWS: usize = 512;
 /// Where a model is large, in nodes.
 const LARGE: usize = 20_000;
 
-/// The widest vectors hold so many numbers.
-const MOST_LANES: usize = 32;
-
 /// Vectors that explaining works in; they grow to what the largest model needs.
 #[derive(Debug, Clone)]
 pub(super) struct Work<V: Lanes> {
     /// Block of rows by block, the columns of the program.
-    columns: Vec<V>,
+    pub(super) columns: Vec<V>,
     /// Block by block, the sums over trees: outputs × features.
-    sums: Vec<V::Wide>,
+    pub(super) sums: Vec<V::Wide>,
     /// Each inner node's product of what its path counts, at each point; once its
     /// children are done, what it is worth.
-    points: Vec<V>,
+    pub(super) points: Vec<V>,
     /// Each inner node's δ.
     deltas: Vec<V>,
     /// Whether rows came to a node by its feature, 1 or 0.
@@ -67,13 +64,13 @@ impl<V: Lanes> Work<V> {
                 vectors.resize(count, zero);
             }
         };
-        grow(&mut self.columns, blocks * program.columns.len());
+        grow(&mut self.columns, blocks * program.table.columns.len());
         grow(&mut self.points, MAX_POINTS * program.most.nodes);
         grow(&mut self.deltas, program.most.nodes);
         grow(&mut self.holds, program.most.holds);
         grow(&mut self.tree, program.most.features);
         self.sums.clear();
-        self.sums.resize(blocks * program.biases.len() * program.features, V::no_sum());
+        self.sums.resize(blocks * program.biases.len() * program.table.features, V::sums(0.0));
     }
 }
 
@@ -81,18 +78,18 @@ impl<V: Lanes> Work<V> {
 #[inline(always)]
 pub(super) fn explain<V: Lanes>(program: &Program<V::Number>, work: &mut Work<V>, rows: Rows<'_>, out: &mut [f64]) {
     let batch = if program.nodes.len() < LARGE { FEW_ROWS } else { MANY_ROWS };
-    let width = program.biases.len() * (program.features + 1);
+    let width = program.biases.len() * (program.table.features + 1);
     for (nth, out) in out.chunks_mut(batch * width).enumerate() {
         let count = out.len() / width;
         let blocks = count.div_ceil(V::COUNT);
         work.fit(program, blocks);
-        let columns = program.columns.len();
+        let columns = program.table.columns.len();
         for block in 0..blocks {
             let from = block * V::COUNT;
-            let rows = rows.slice(nth * batch + from, (count - from).min(V::COUNT), program.features);
-            transpose(program, rows, &mut work.columns[block * columns..][..columns]);
+            let rows = rows.slice(nth * batch + from, (count - from).min(V::COUNT), program.table.features);
+            transpose(&program.table, rows, &mut work.columns[block * columns..][..columns]);
         }
-        let sums = program.biases.len() * program.features;
+        let sums = program.biases.len() * program.table.features;
         for group in &program.groups {
             for block in 0..blocks {
                 for pass in group.passes.of(&program.passes) {
@@ -116,62 +113,10 @@ pub(super) fn explain<V: Lanes>(program: &Program<V::Number>, work: &mut Work<V>
     }
 }
 
-/// Row-major rows.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Rows<'a> {
-    Single(&'a [f32]),
-    Double(&'a [f64]),
-}
-
-impl Rows<'_> {
-    /// How many numbers.
-    pub(super) fn len(self) -> usize {
-        match self {
-            Self::Single(rows) => rows.len(),
-            Self::Double(rows) => rows.len(),
-        }
-    }
-
-    /// So many rows of this width.
-    #[inline(always)]
-    pub(super) fn slice(self, from: usize, count: usize, width: usize) -> Self {
-        match self {
-            Self::Single(rows) => Self::Single(&rows[from * width..][..count * width]),
-            Self::Double(rows) => Self::Double(&rows[from * width..][..count * width]),
-        }
-    }
-}
-
-/// Rows to columns, rounded and with missing values filled in.
-#[inline(always)]
-fn transpose<V: Lanes>(program: &Program<V::Number>, rows: Rows<'_>, columns: &mut [V]) {
-    let mut lanes = [V::Number::ZERO; MOST_LANES];
-    for (column, vector) in program.columns.iter().zip(columns) {
-        match rows {
-            Rows::Single(rows) => gather(rows, column.feature, program, &mut lanes),
-            Rows::Double(rows) => gather(rows, column.feature, program, &mut lanes),
-        }
-        match &column.source {
-            Source::Number(fill) => lanes.iter_mut().for_each(|lane| *lane = fill.of(*lane)),
-            Source::Answer(..) => lanes.iter_mut().for_each(|lane| *lane = column.of(*lane)),
-        }
-        *vector = V::load(&lanes);
-    }
-}
-
-/// One feature of each row, as the model's library sees it.
-#[inline(always)]
-fn gather<T: Number, R: Number>(rows: &[R], feature: usize, program: &Program<T>, lanes: &mut [T; MOST_LANES]) {
-    for (lane, row) in lanes.iter_mut().zip(rows.chunks_exact(program.features)) {
-        let value = row[feature].to_f64();
-        *lane = if program.rounds { T::from_f64(f64::from(value as f32)) } else { flushed(T::from_f64(value)) };
-    }
-}
-
 /// Sums to rows, with the biases.
 #[inline(always)]
 fn write<V: Lanes>(program: &Program<V::Number>, sums: &[V::Wide], out: &mut [f64]) {
-    let features = program.features;
+    let features = program.table.features;
     let mut lanes = [0.0; MOST_LANES];
     let width = program.biases.len() * (features + 1);
     for (output, bias) in program.biases.iter().enumerate() {
@@ -205,7 +150,7 @@ fn take<V: Lanes, const K: usize>(
     work: &mut Work<V>,
     block: usize,
 ) {
-    let columns = program.columns.len();
+    let columns = program.table.columns.len();
     let (points, _) = work.points.as_chunks_mut::<K>();
     let mut place = Place {
         repeats: &program.repeats,

@@ -80,9 +80,15 @@ pub(super) trait Lanes: Copy {
     /// `self * times + plus`, rounded once where the processor can.
     fn mul_add(self, times: Self, plus: Self) -> Self;
     /// `yes` in lanes below the threshold, `no` in the others.
-    fn below(self, threshold: Self::Number, yes: Self::Number, no: Self::Number) -> Self;
+    fn choose(self, threshold: Self::Number, yes: Self, no: Self) -> Self;
+    /// The same of two numbers.
+    #[inline(always)]
+    fn below(self, threshold: Self::Number, yes: Self::Number, no: Self::Number) -> Self {
+        self.choose(threshold, Self::splat(yes), Self::splat(no))
+    }
 
-    fn no_sum() -> Self::Wide;
+    /// A sum of this in each lane.
+    fn sums(of: f64) -> Self::Wide;
     /// The sums with this added.
     fn onto(self, sum: Self::Wide) -> Self::Wide;
     /// The sum of each lane, into the first `COUNT` places.
@@ -142,15 +148,15 @@ where
         self
     }
     #[inline(always)]
-    fn below(mut self, threshold: T, yes: T, no: T) -> Self {
+    fn choose(mut self, threshold: T, yes: Self, no: Self) -> Self {
         for i in 0..N {
-            self.0[i] = if self.0[i] < threshold { yes } else { no };
+            self.0[i] = if self.0[i] < threshold { yes.0[i] } else { no.0[i] };
         }
         self
     }
     #[inline(always)]
-    fn no_sum() -> Self::Wide {
-        [0.0; N]
+    fn sums(of: f64) -> Self::Wide {
+        [of; N]
     }
     #[inline(always)]
     fn onto(self, mut sum: Self::Wide) -> Self::Wide {
@@ -201,12 +207,12 @@ impl<V: Lanes> Lanes for Twice<V> {
         Self(self.0.mul_add(times.0, plus.0), self.1.mul_add(times.1, plus.1))
     }
     #[inline(always)]
-    fn below(self, threshold: V::Number, yes: V::Number, no: V::Number) -> Self {
-        Self(self.0.below(threshold, yes, no), self.1.below(threshold, yes, no))
+    fn choose(self, threshold: V::Number, yes: Self, no: Self) -> Self {
+        Self(self.0.choose(threshold, yes.0, no.0), self.1.choose(threshold, yes.1, no.1))
     }
     #[inline(always)]
-    fn no_sum() -> Self::Wide {
-        (V::no_sum(), V::no_sum())
+    fn sums(of: f64) -> Self::Wide {
+        (V::sums(of), V::sums(of))
     }
     #[inline(always)]
     fn onto(self, sum: Self::Wide) -> Self::Wide {

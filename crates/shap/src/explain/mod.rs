@@ -80,14 +80,16 @@ mod columns;
 mod compile;
 mod kernel;
 mod lanes;
+mod margins;
 mod program;
 mod quadrature;
+mod transpose;
 mod weighted;
 mod width;
 
 use thiserror::Error;
 
-use self::{kernel::Rows, program::Program};
+use self::{margins::Margins, program::Program, transpose::Rows};
 pub use self::{
     weighted::{MismatchError, Weighted, WeightedError},
     width::{Scratch, Width},
@@ -112,6 +114,15 @@ pub struct Explainer {
     width: Width,
     biases: Vec<f64>,
     programs: Programs,
+    margins: AnyMargins,
+}
+
+/// A model prepared for its margins.
+#[derive(Debug, Clone)]
+enum AnyMargins {
+    /// It works in `f32`, and all its leaves are.
+    Single(Margins<f32>),
+    Double(Margins<f64>),
 }
 
 /// A model prepared for the arithmetic that its rows need.
@@ -154,7 +165,10 @@ impl Explainer {
 
     fn of(ensemble: &Ensemble, biases: Vec<f64>, programs: Programs) -> Self {
         let features = ensemble.features.clone();
-        Self { features, precision: ensemble.precision, width: Width::widest(), biases, programs }
+        let single = if ensemble.precision == Precision::Single { margins::compile(ensemble) } else { None };
+        let double = || margins::compile(ensemble).expect("every leaf is an f64");
+        let margins = single.map_or_else(|| AnyMargins::Double(double()), AnyMargins::Single);
+        Self { features, precision: ensemble.precision, width: Width::widest(), biases, programs, margins }
     }
 
     /// The same with vectors of another width, to compare them. None where the
@@ -198,7 +212,7 @@ impl Explainer {
     /// When the numbers make no whole rows, when a value is infinite, and when `out` has
     /// not one place for each number.
     pub fn explain(&self, rows: &[f32], scratch: &mut Scratch, out: &mut [f64]) -> Result<(), RowError> {
-        self.check(rows, out)?;
+        self.check(rows, self.contributions(), out)?;
         self.run(Rows::Single(rows), scratch, out);
         Ok(())
     }
@@ -209,9 +223,38 @@ impl Explainer {
     /// The same; a number that is infinite once rounded to `f32` is, too, if the model
     /// works in `f32`.
     pub fn explain_f64(&self, rows: &[f64], scratch: &mut Scratch, out: &mut [f64]) -> Result<(), RowError> {
-        self.check(rows, out)?;
+        self.check(rows, self.contributions(), out)?;
         self.run(Rows::Double(rows), scratch, out);
         Ok(())
+    }
+
+    /// The margins of row-major `rows`: what [`Ensemble::margins`] gives, to the last bit,
+    /// a vector of rows at a time.
+    ///
+    /// # Errors
+    /// As [`explain`](Self::explain), with one place for each of a row's [`outputs`](Self::outputs).
+    pub fn margins(&self, rows: &[f32], scratch: &mut Scratch, out: &mut [f64]) -> Result<(), RowError> {
+        self.check(rows, self.outputs(), out)?;
+        self.sum(Rows::Single(rows), scratch, out);
+        Ok(())
+    }
+
+    /// [`margins`](Self::margins) for rows of `f64`.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn margins_f64(&self, rows: &[f64], scratch: &mut Scratch, out: &mut [f64]) -> Result<(), RowError> {
+        self.check(rows, self.outputs(), out)?;
+        self.sum(Rows::Double(rows), scratch, out);
+        Ok(())
+    }
+
+    /// Margins of rows that were checked.
+    fn sum(&self, rows: Rows<'_>, scratch: &mut Scratch, out: &mut [f64]) {
+        match &self.margins {
+            AnyMargins::Single(margins) => width::margins(self.width, margins, scratch, rows, out),
+            AnyMargins::Double(margins) => width::margins_double(self.width, margins, scratch, rows, out),
+        }
     }
 
     /// Explains rows that were checked.
@@ -226,9 +269,8 @@ impl Explainer {
         }
     }
 
-    fn check<R: Copy + Into<f64>>(&self, rows: &[R], out: &[f64]) -> Result<(), RowError> {
+    fn check<R: Copy + Into<f64>>(&self, rows: &[R], each: usize, out: &[f64]) -> Result<(), RowError> {
         let count = self.precision.check_rows(rows, &self.features)?;
-        let each = self.contributions();
         if out.len() != count * each {
             return Err(RowError::Output { rows: count, each, place: out.len() });
         }

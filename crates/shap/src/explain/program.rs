@@ -5,7 +5,7 @@
 //! Not here: how it is made (`compile`), what the columns hold (`columns`), and
 //! what is done at each node (`kernel`).
 
-use super::columns::Column;
+use super::columns::Table;
 
 /// At most so many points are taken at once: their vectors and those of a node stay
 /// in registers. A tree that needs more is passed several times, with other points.
@@ -18,14 +18,10 @@ pub(super) const MIN_POINTS: usize = 2;
 /// All trees of an ensemble.
 #[derive(Debug, Clone)]
 pub(super) struct Program<T> {
-    /// How many numbers a row has.
-    pub(super) features: usize,
+    /// What is made of rows.
+    pub(super) table: Table,
     /// What a row of no known feature gets, one an output.
     pub(super) biases: Vec<f64>,
-    /// Rows are rounded to `f32` before anything else.
-    pub(super) rounds: bool,
-    /// What is made of the features of each row.
-    pub(super) columns: Vec<Column>,
     /// Slices of `passes`, in the order of outputs.
     pub(super) groups: Vec<Group>,
     /// Trees, or parts of their integrals.

@@ -161,7 +161,7 @@ impl Weighted {
     ) -> Result<(), WeightedError> {
         let members = self.members.len();
         for member in &self.members {
-            member.check(rows, contributions)?;
+            member.check(rows, member.contributions(), contributions)?;
         }
         let count = contributions.len() / self.members[0].contributions();
         if weights.len() != count * members {

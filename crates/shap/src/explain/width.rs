@@ -3,7 +3,7 @@
 //! and so with code that the compiler cannot vouch for.
 //!
 //! Why it is sound: a function compiled for a feature of the processor is entered
-//! from [`explain`] alone, after [`Width::is_supported`] said yes; the instructions
+//! from [`explain`] and its like alone, after [`Width::is_supported`] said yes; the instructions
 //! work on registers, and those that touch memory do so through slices whose length
 //! was checked.
 //!
@@ -12,9 +12,11 @@
 #![allow(unsafe_code, reason = "instructions of one processor family: see above why it is sound")]
 
 use super::{
-    kernel::{self, Rows, Work},
+    kernel::{self, Work},
     lanes::{Plain, Twice},
+    margins::{self, Margins},
     program::Program,
+    transpose::Rows,
 };
 
 /// How many rows are explained side by side, and with which instructions.
@@ -90,7 +92,7 @@ pub(super) fn explain(width: Width, program: &Program<f32>, scratch: &mut Scratc
         Width::Portable => kernel::explain(program, &mut scratch.portable, rows, out),
         // SAFETY: AVX2 is supported where AVX-512 is, as asserted above.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx512 if rows.len() <= FEW_ROWS * program.features => unsafe {
+        Width::Avx512 if rows.len() <= FEW_ROWS * program.table.features => unsafe {
             x86::explain_avx2(program, &mut scratch.avx2, rows, out);
         },
         // SAFETY: supported, as asserted above.
@@ -126,14 +128,53 @@ pub(super) fn explain_double(
     }
 }
 
+/// The margins of rows, all leaves being `f32`. The processor has to have the width.
+pub(super) fn margins(width: Width, of: &Margins<f32>, scratch: &mut Scratch, rows: Rows<'_>, out: &mut [f64]) {
+    assert!(width.is_supported(), "an explainer is made for a width that the processor has");
+    match width {
+        Width::Portable => margins::margins(of, &mut scratch.portable, rows, out),
+        // SAFETY: AVX2 is supported where AVX-512 is, as asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx512 if rows.len() <= FEW_ROWS * of.features() => unsafe {
+            x86::margins_avx2(of, &mut scratch.avx2, rows, out);
+        },
+        // SAFETY: supported, as asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx2 => unsafe { x86::margins_avx2(of, &mut scratch.avx2, rows, out) },
+        // SAFETY: the same.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx512 => unsafe { x86::margins_avx512(of, &mut scratch.avx512, rows, out) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Width::Avx2 | Width::Avx512 => unreachable!("asserted above"),
+    }
+}
+
+/// The margins of rows in `f64`. The processor has to have the width.
+pub(super) fn margins_double(width: Width, of: &Margins<f64>, scratch: &mut Scratch, rows: Rows<'_>, out: &mut [f64]) {
+    assert!(width.is_supported(), "an explainer is made for a width that the processor has");
+    match width {
+        Width::Portable => margins::margins(of, &mut scratch.portable_double, rows, out),
+        // SAFETY: supported, as asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx2 => unsafe { x86::margins_avx2(of, &mut scratch.avx2_double, rows, out) },
+        // SAFETY: the same.
+        #[cfg(target_arch = "x86_64")]
+        Width::Avx512 => unsafe { x86::margins_avx512(of, &mut scratch.avx512_double, rows, out) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Width::Avx2 | Width::Avx512 => unreachable!("asserted above"),
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
     use crate::explain::{
-        kernel::{self, Rows, Work},
+        kernel::{self, Work},
         lanes::Lanes,
+        margins::{self, Margins},
         program::Program,
+        transpose::Rows,
     };
 
     #[target_feature(enable = "avx2,fma")]
@@ -156,14 +197,29 @@ mod x86 {
         kernel::explain(program, work, rows, out);
     }
 
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn margins_avx2<V: Lanes>(of: &Margins<V::Number>, work: &mut Work<V>, rows: Rows<'_>, out: &mut [f64]) {
+        margins::margins(of, work, rows, out);
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+    pub(super) fn margins_avx512<V: Lanes>(
+        of: &Margins<V::Number>,
+        work: &mut Work<V>,
+        rows: Rows<'_>,
+        out: &mut [f64],
+    ) {
+        margins::margins(of, work, rows, out);
+    }
+
     /// Lanes in one register. Every instruction is of the feature whose function
     /// above everything is inlined into, and nothing else makes such lanes.
     macro_rules! lanes {
         (
             $(#[$doc:meta])* $name:ident, $register:ty, $number:ty, $count:literal,
             $set1:ident, $loadu:ident, $add:ident, $sub:ident, $mul:ident, $fmadd:ident,
-            below: |$left:ident, $right:ident, $yes:ident, $no:ident| $below:expr,
-            $wide:ty, $zero:ident, onto: |$lanes:ident, $sum:ident| $onto:expr, $storeu:ident,
+            choose: |$left:ident, $right:ident, $yes:ident, $no:ident| $choose:expr,
+            $wide:ty, $wide_set1:ident, onto: |$lanes:ident, $sum:ident| $onto:expr, $storeu:ident,
         ) => {
             $(#[$doc])*
             #[derive(Debug, Clone, Copy)]
@@ -206,17 +262,17 @@ mod x86 {
                     Self(unsafe { $fmadd(self.0, times.0, plus.0) })
                 }
                 #[inline(always)]
-                fn below(self, threshold: $number, yes: $number, no: $number) -> Self {
+                fn choose(self, threshold: $number, yes: Self, no: Self) -> Self {
                     // SAFETY: the processor has it.
                     Self(unsafe {
-                        let ($left, $right, $yes, $no) = (self.0, $set1(threshold), $set1(yes), $set1(no));
-                        $below
+                        let ($left, $right, $yes, $no) = (self.0, $set1(threshold), yes.0, no.0);
+                        $choose
                     })
                 }
                 #[inline(always)]
-                fn no_sum() -> $wide {
+                fn sums(of: f64) -> $wide {
                     // SAFETY: the processor has it.
-                    [unsafe { $zero() }; _]
+                    [unsafe { $wide_set1(of) }; _]
                 }
                 #[inline(always)]
                 fn onto(self, $sum: $wide) -> $wide {
@@ -240,8 +296,8 @@ mod x86 {
         /// Eight rows in `f32`.
         Avx2, __m256, f32, 8,
         _mm256_set1_ps, _mm256_loadu_ps, _mm256_add_ps, _mm256_sub_ps, _mm256_mul_ps, _mm256_fmadd_ps,
-        below: |left, right, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(left, right)),
-        [__m256d; 2], _mm256_setzero_pd,
+        choose: |left, right, yes, no| _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(left, right)),
+        [__m256d; 2], _mm256_set1_pd,
         onto: |lanes, sum| [
             _mm256_add_pd(sum[0], _mm256_cvtps_pd(_mm256_castps256_ps128(lanes))),
             _mm256_add_pd(sum[1], _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(lanes))),
@@ -253,8 +309,8 @@ mod x86 {
         /// Four rows in `f64`.
         Avx2Double, __m256d, f64, 4,
         _mm256_set1_pd, _mm256_loadu_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd,
-        below: |left, right, yes, no| _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_LT_OQ>(left, right)),
-        [__m256d; 1], _mm256_setzero_pd,
+        choose: |left, right, yes, no| _mm256_blendv_pd(no, yes, _mm256_cmp_pd::<_CMP_LT_OQ>(left, right)),
+        [__m256d; 1], _mm256_set1_pd,
         onto: |lanes, sum| [_mm256_add_pd(sum[0], lanes)],
         _mm256_storeu_pd,
     }
@@ -263,8 +319,8 @@ mod x86 {
         /// Sixteen rows in `f32`.
         Avx512, __m512, f32, 16,
         _mm512_set1_ps, _mm512_loadu_ps, _mm512_add_ps, _mm512_sub_ps, _mm512_mul_ps, _mm512_fmadd_ps,
-        below: |left, right, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(left, right), no, yes),
-        [__m512d; 2], _mm512_setzero_pd,
+        choose: |left, right, yes, no| _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(left, right), no, yes),
+        [__m512d; 2], _mm512_set1_pd,
         onto: |lanes, sum| [
             _mm512_add_pd(sum[0], _mm512_cvtps_pd(_mm512_castps512_ps256(lanes))),
             _mm512_add_pd(sum[1], _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(lanes))),
@@ -276,8 +332,8 @@ mod x86 {
         /// Eight rows in `f64`.
         Avx512Double, __m512d, f64, 8,
         _mm512_set1_pd, _mm512_loadu_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd,
-        below: |left, right, yes, no| _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_LT_OQ>(left, right), no, yes),
-        [__m512d; 1], _mm512_setzero_pd,
+        choose: |left, right, yes, no| _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_LT_OQ>(left, right), no, yes),
+        [__m512d; 1], _mm512_set1_pd,
         onto: |lanes, sum| [_mm512_add_pd(sum[0], lanes)],
         _mm512_storeu_pd,
     }
