@@ -41,6 +41,9 @@ const FULL_TICK: Duration = Duration::from_millis(2);
 /// The low bits of a delivery's mark are the record's place in its call.
 const INDEX_BITS: u32 = 32;
 
+/// How librdkafka says that a connection was never there.
+const NEVER_MADE: &str = "in state CONNECT";
+
 /// Why a call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -116,7 +119,7 @@ impl Writer {
         *self.retired.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a connection of it ended, other than by idleness, or failed to begin.
+    /// Whether a connection of it ended, other than by idleness.
     /// Told only where the config lets librdkafka say `Info`.
     pub(crate) fn has_broken(&self) -> bool {
         // What was told is handled here, if the producer's own thread has not yet.
@@ -307,8 +310,10 @@ fn failure(index: usize, code: Code) -> Failure {
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        // librdkafka's word for a connection that ended.
-        if facility == "FAIL" {
+        // librdkafka's word for a connection that ended. One that was still being made
+        // carried no request that could arrive late; while a broker is dead there are
+        // many of these, and a producer for each transaction costs a second each.
+        if facility == "FAIL" && !line.contains(NEVER_MADE) {
             self.has_broken.store(true, Relaxed);
         }
         self.book.note_log(level, facility, line);
