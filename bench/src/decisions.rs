@@ -3,11 +3,11 @@
 //!
 //! Not here: the body of a decision (`tapedeck-bench-pace`).
 
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use tapedeck_bench_pace::decision;
 use tapedeck_contracts::{
-    Event, EventId,
+    ByName, Event, EventId,
     headers::{Place, Seq},
 };
 use tapedeck_flow::Outbound;
@@ -44,13 +44,13 @@ impl Decisions {
     pub(crate) fn of(models: &Models) -> Self {
         let set = models.current();
         let models = set.models().iter();
-        let features: BTreeMap<_, _> =
+        let features: ByName<_> =
             models.flat_map(|model| &model.ensemble().features).map(|name| (name.clone(), Some(0.0))).collect();
         let mut decisions = Self::new();
         for outbound in &mut decisions.0 {
             if let Event::TradingDecision(body) = &mut outbound.event {
                 body.features.clone_from(&features);
-                body.model_versions = set.versions();
+                body.model_versions = set.versions().into_iter().collect();
             }
         }
         decisions

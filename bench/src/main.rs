@@ -29,6 +29,10 @@ mod sockets;
 mod stored;
 mod weather;
 
+/// The program's own, so that roles cost here what they cost there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | decide URL SECONDS PER_S WHAT | pipeline reports|decisions BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS PEER_ROWS";
 
 fn main() -> anyhow::Result<()> {

@@ -3,8 +3,6 @@
 //!
 //! Not here: what fields say together, which each event knows itself.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::{Dec, FieldError, ids::MAX_ID_BYTES};
@@ -93,23 +91,24 @@ pub(crate) fn up_to(path: &str, most: f64, value: f64) -> Checked {
 }
 
 /// Weights by name: each from 0 to 1, together 1.
-pub(crate) fn weights(path: &str, weights: &BTreeMap<String, f64>) -> Checked {
+pub(crate) fn weights<'a>(path: &str, weights: impl Iterator<Item = (&'a str, &'a f64)>) -> Checked {
     parts_of_1(path, weights, SUM_TOLERANCE)
 }
 
 /// Probabilities by name: each from 0 to 1, together 1, rounding allowed.
-pub(crate) fn probabilities(path: &str, probabilities: &BTreeMap<String, f64>) -> Checked {
+pub(crate) fn probabilities<'a>(path: &str, probabilities: impl Iterator<Item = (&'a str, &'a f64)>) -> Checked {
     parts_of_1(path, probabilities, ROUNDED_SUM_TOLERANCE)
 }
 
-fn parts_of_1(path: &str, parts: &BTreeMap<String, f64>, tolerance: f64) -> Checked {
+fn parts_of_1<'a>(path: &str, parts: impl Iterator<Item = (&'a str, &'a f64)>, tolerance: f64) -> Checked {
+    let mut sum = 0.0;
     for (name, part) in parts {
         if !(0.0..=1.0).contains(part) {
             return up_to(&format!("{path}.{name}"), 1.0, *part);
         }
+        sum += part;
     }
-    let sum: f64 = parts.values().sum();
-    that((sum - 1.0).abs() <= tolerance, path, || format!("expected numbers that sum to 1, found a sum of {sum}"))
+    that((sum - 1.0_f64).abs() <= tolerance, path, || format!("expected numbers that sum to 1, found a sum of {sum}"))
 }
 
 /// How an order is priced: a limit exactly where its type has one.

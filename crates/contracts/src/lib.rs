@@ -5,6 +5,7 @@
 //! Not here: I/O, clocks, threads. Everything in this crate is a function of
 //! its arguments.
 
+mod by_name;
 pub mod catalogue;
 mod check;
 pub mod compat;
@@ -13,10 +14,12 @@ pub mod decode;
 pub mod events;
 pub mod headers;
 pub mod ids;
+mod plain;
 pub mod time;
 pub mod unique;
 mod wording;
 
+pub use by_name::ByName;
 pub use decimal::Dec;
 pub use decode::{Body, DecodeError, FieldError};
 pub use events::{Event, EventKind};

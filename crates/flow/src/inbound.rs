@@ -216,10 +216,15 @@ pub fn place_of(record: &LogRecord) -> Place {
 /// The first byte of a framed value; no JSON begins so.
 const MAGIC: u8 = 0;
 
+/// Whether a value is in the frame of a schema registry, or as if it were.
+pub(crate) fn is_framed(value: &[u8]) -> bool {
+    value.first() == Some(&MAGIC)
+}
+
 /// The event in a record's value, out of its frame where it is in one.
 fn event_of(unframe: Option<&dyn Unframe>, kind: EventKind, record: &LogRecord) -> Result<Event, Why> {
     let Some(value) = &record.value else { return Err(Why::Decode(DecodeError::Empty)) };
-    if value.first() != Some(&MAGIC) {
+    if !is_framed(value) {
         return Event::decode(kind, value).map_err(Why::Decode);
     }
     let Some(unframe) = unframe.filter(|unframe| unframe.is_framed(value)) else { return Err(Why::Framed) };

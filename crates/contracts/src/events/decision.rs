@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Action, EventKind};
-use crate::{Body, Dec, EventId, FieldError, Timestamp, check};
+use crate::{Body, ByName, Dec, EventId, FieldError, Timestamp, check, plain::Plain};
 
 /// Whether a decision was let through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,20 +54,16 @@ pub struct TradingDecision {
     /// max(p, 1 - p).
     pub confidence: f64,
     /// Probability of each regime.
-    #[serde(deserialize_with = "crate::unique::map")]
-    pub regime_probs: BTreeMap<String, f64>,
+    pub regime_probs: ByName<f64>,
     /// Weight of each specialist; they sum to 1.
-    #[serde(deserialize_with = "crate::unique::map")]
-    pub strategy_weights: BTreeMap<String, f64>,
+    pub strategy_weights: ByName<f64>,
     /// Version of each specialist; the current one where absent.
-    #[serde(default, deserialize_with = "crate::unique::map", skip_serializing_if = "BTreeMap::is_empty")]
-    pub model_versions: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "ByName::is_empty")]
+    pub model_versions: ByName<String>,
     /// Every feature of every model named; null is a missing value.
-    #[serde(deserialize_with = "crate::unique::map")]
-    pub features: BTreeMap<String, Option<f64>>,
+    pub features: ByName<Option<f64>>,
     /// Each check and whether it passed.
-    #[serde(deserialize_with = "crate::unique::map")]
-    pub risk_checks: BTreeMap<String, bool>,
+    pub risk_checks: ByName<bool>,
     /// The intended position before the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position_before: Option<Dec>,
@@ -92,17 +88,33 @@ impl Body for TradingDecision {
         check::id("$.symbol", &self.symbol)?;
         check::not_negative("$.quantity", &self.quantity)?;
         check::up_to("$.confidence", 1.0, self.confidence)?;
-        check::probabilities("$.regime_probs", &self.regime_probs)?;
-        check::weights("$.strategy_weights", &self.strategy_weights)?;
-        for (name, version) in &self.model_versions {
-            check::id(&format!("$.model_versions.{name}"), version)?;
+        check::probabilities("$.regime_probs", self.regime_probs.iter())?;
+        check::weights("$.strategy_weights", self.strategy_weights.iter())?;
+        // Paths are made where something is wrong: there are two dozen a decision.
+        for (name, version) in self.model_versions.iter() {
+            check::id("", version).map_err(|error| error.at(format!("$.model_versions.{name}")))?;
         }
-        for (name, value) in &self.features {
-            check::finite(&format!("$.features.{name}"), value.unwrap_or(0.0))?;
+        for (name, value) in self.features.iter() {
+            let finite = check::finite("", value.unwrap_or(0.0));
+            finite.map_err(|error| error.at(format!("$.features.{name}")))?;
         }
         check::that(self.outcome == Outcome::Accepted || !self.reasons.is_empty(), "$.reasons", || {
             "expected at least one reason, as the outcome is rejected, found none".into()
         })
+    }
+
+    fn read_plain(text: &str) -> Option<Self> {
+        let (mut body, mut seen) = (blank(), 0);
+        let mut json = Plain::new(text);
+        json.object(|json, name| {
+            let field = body.read_field(json, name)?;
+            // A field that comes twice is an error.
+            let is_new = seen & field == 0;
+            seen |= field;
+            is_new.then_some(())
+        })?;
+        json.end()?;
+        (seen & NEEDED == NEEDED).then_some(body)
     }
 
     fn key(&self) -> &str {
@@ -116,6 +128,86 @@ impl Body for TradingDecision {
     fn event_id(&self) -> Option<&EventId> {
         Some(self.event_id.as_ref().unwrap_or(&self.decision_id))
     }
+}
+
+/// Fields that every decision has, as [`TradingDecision::read_field`] numbers them.
+const NEEDED: u32 = (1 << 11) - 1;
+
+/// What the fields are before they are read.
+fn blank() -> TradingDecision {
+    TradingDecision {
+        event_type: String::new(),
+        event_id: None,
+        schema_version: None,
+        timestamp: Timestamp::default(),
+        decision_id: EventId(String::new()),
+        correlation_id: None,
+        account: None,
+        symbol: String::new(),
+        action: Action::Hold,
+        quantity: Dec::ZERO,
+        confidence: 0.0,
+        regime_probs: ByName::default(),
+        strategy_weights: ByName::default(),
+        model_versions: ByName::default(),
+        features: ByName::default(),
+        risk_checks: ByName::default(),
+        position_before: None,
+        outcome: Outcome::Accepted,
+        reasons: Vec::new(),
+    }
+}
+
+impl TradingDecision {
+    /// Reads the value of one field, and says which it is: a bit, those that are needed first.
+    fn read_field(&mut self, json: &mut Plain<'_>, name: &str) -> Option<u32> {
+        let optional = |json: &mut Plain<'_>| json.or_null(|json| json.text().map(str::to_owned));
+        let field = match name {
+            "event_type" => (self.event_type = json.text()?.to_owned(), 0).1,
+            "timestamp" => (self.timestamp = Timestamp::parse(json.text()?).ok()?, 1).1,
+            "decision_id" => (self.decision_id = json.text()?.into(), 2).1,
+            "symbol" => (self.symbol = json.text()?.to_owned(), 3).1,
+            "action" => (self.action = action_of(json.text()?)?, 4).1,
+            "quantity" => (self.quantity = decimal(json)?, 5).1,
+            "confidence" => (self.confidence = json.float()?, 6).1,
+            "regime_probs" => (self.regime_probs = json.by_name(Plain::float)?, 7).1,
+            "strategy_weights" => (self.strategy_weights = json.by_name(Plain::float)?, 8).1,
+            "features" => (self.features = json.by_name(|json| json.or_null(Plain::float))?, 9).1,
+            "risk_checks" => (self.risk_checks = json.by_name(Plain::boolean)?, 10).1,
+            "event_id" => (self.event_id = optional(json)?.map(EventId), 11).1,
+            "schema_version" => (self.schema_version = optional(json)?, 12).1,
+            "correlation_id" => (self.correlation_id = optional(json)?, 13).1,
+            "account" => (self.account = optional(json)?, 14).1,
+            "model_versions" => (self.model_versions = json.by_name(|json| json.text().map(str::to_owned))?, 15).1,
+            "position_before" => (self.position_before = json.or_null(decimal)?, 16).1,
+            "outcome" => (self.outcome = outcome_of(json.text()?)?, 17).1,
+            "reasons" => (self.reasons = json.texts()?, 18).1,
+            _ => return None,
+        };
+        Some(1 << field)
+    }
+}
+
+fn decimal(json: &mut Plain<'_>) -> Option<Dec> {
+    let text = if json.is_text() { json.text()? } else { json.number()? };
+    Dec::parse(text).ok()
+}
+
+fn action_of(word: &str) -> Option<Action> {
+    Some(match word {
+        "BUY" => Action::Buy,
+        "SELL" => Action::Sell,
+        "HOLD" => Action::Hold,
+        _ => return None,
+    })
+}
+
+fn outcome_of(word: &str) -> Option<Outcome> {
+    Some(match word {
+        "accepted" => Outcome::Accepted,
+        "rejected" => Outcome::Rejected,
+        _ => return None,
+    })
 }
 
 /// How a model was made new.
@@ -238,8 +330,10 @@ impl Body for RegimeChange {
         check::id("$.symbol", &self.symbol)?;
         check::id("$.from", &self.from)?;
         check::id("$.to", &self.to)?;
-        check::probabilities("$.probs", &self.probs)?;
-        check::probabilities("$.previous_probs", &self.previous_probs)
+        let named = [&self.probs, &self.previous_probs].map(|probs| probs.iter().map(|(name, p)| (name.as_str(), p)));
+        let [probs, previous_probs] = named;
+        check::probabilities("$.probs", probs)?;
+        check::probabilities("$.previous_probs", previous_probs)
     }
 
     fn key(&self) -> &str {
@@ -298,5 +392,55 @@ impl Body for RiskDecision {
 
     fn event_id(&self) -> Option<&EventId> {
         self.event_id.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FULL: &str = include_str!("../../fixtures/trading_decision/1.0/full.json");
+    const MINIMAL: &str = include_str!("../../fixtures/trading_decision/1.0/minimal.json");
+
+    #[test]
+    fn what_we_write_is_read_plainly_and_as_the_general_reader_reads_it() {
+        for text in [FULL, MINIMAL] {
+            let general: TradingDecision = serde_json::from_str(text).unwrap();
+            let written = serde_json::to_string(&general).unwrap();
+            assert_eq!(TradingDecision::read_plain(&written), Some(general));
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_the_general_reader() {
+        let changes =
+            [("\"symbol\"", "\"symbol\":\"A\",\"symbol\""), ("\"symbol\"", "\"new\":1,\"symbol\""), ("}", "} x")];
+        for (from, to) in changes {
+            assert_eq!(TradingDecision::read_plain(&MINIMAL.replacen(from, to, 1)), None, "{to}");
+        }
+        assert_eq!(TradingDecision::read_plain(&MINIMAL.replace("\"symbol\"", "\"symb\\u006fl\"")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_that_is_read_plainly_is_what_the_general_reader_says(
+            is_full in any::<bool>(),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), "[-0-9eE.,:{}\\[\\]\" \\\\antrufls]{0,2}", 0..3_usize), 0..3),
+        ) {
+            let general: TradingDecision = serde_json::from_str(if is_full { FULL } else { MINIMAL }).unwrap();
+            let mut text = serde_json::to_string(&general).unwrap();
+            for (at, new, gone) in edits {
+                let at = at.index(text.len());
+                let end = (at + gone).min(text.len());
+                if text.is_char_boundary(at) && text.is_char_boundary(end) {
+                    text.replace_range(at..end, &new);
+                }
+            }
+            if let Some(plain) = TradingDecision::read_plain(&text) {
+                prop_assert_eq!(Some(plain), serde_json::from_str(&text).ok(), "{}", text);
+            }
+        }
     }
 }

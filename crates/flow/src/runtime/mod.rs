@@ -17,6 +17,7 @@ use tapedeck_log::{Log, Member, TopicPartition};
 
 use crate::{Boundaries, Budget, Delivery, DeliveryConfig, Failure, Gauges, Stop, dead_letter::Aside, emitter::Ticket};
 
+mod ahead;
 mod alone;
 mod batch;
 mod emit_step;

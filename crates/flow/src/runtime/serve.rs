@@ -14,6 +14,7 @@ use tapedeck_log::{GroupOffset, LogError, LogRecord, Member, PollLimits, Polled,
 
 use super::{
     Handler, Resume, Setup, Step,
+    ahead::Ahead,
     batch::Work,
     handed::{Handed, LOOK},
     held::{Held, slot_of},
@@ -52,6 +53,8 @@ pub(super) struct Runtime<H, S: Step> {
     /// Since when the oldest waits of what may go on.
     pub(super) since: Option<Instant>,
     pub(super) backoff: Backoff,
+    /// Reads beside this thread.
+    ahead: Ahead,
     /// Of the memory of the process.
     pub(super) share: Share,
     /// When the log was last polled.
@@ -74,6 +77,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             handed: Handed::default(),
             since: None,
             backoff: Backoff::default(),
+            ahead: Ahead::default(),
             polled: Instant::now(),
             deadline: None,
         }
@@ -248,9 +252,13 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let (log, group) = (Arc::clone(&self.setup.log), self.setup.group());
         let unframe = log.unframe();
         self.held.iter_mut().for_each(|held| held.sought = false);
+        let kind =
+            self.held.first().map(|held| held.kind).filter(|kind| self.held.iter().all(|held| held.kind == *kind));
+        let mut entries = self.ahead.split(&self.setup.role, kind, records);
         let mut hint = 0;
-        for record in records {
-            let Some(slot) = slot_of(&self.held, &record, hint) else { continue };
+        while let Some(entry) = entries.next()? {
+            let record = entry.record();
+            let Some(slot) = slot_of(&self.held, record, hint) else { continue };
             hint = slot;
             let held = &mut self.held[slot];
             let offset = record.offset;
@@ -262,7 +270,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 held.ledger.settle(offset);
                 continue;
             }
-            let read = Delivery::read(unframe, held.kind, record);
+            let read = entry.read(unframe, held.kind);
             if let Err(unread) = &read
                 && self.read_later(member, slot, unread)?
             {

@@ -7,9 +7,12 @@
 //! Not here: a record's place in its chain and the decision before it (`step`), and
 //! where decisions come from (`shell`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
-use tapedeck_contracts::events::TradingDecision;
+use tapedeck_contracts::{ByName, events::TradingDecision};
 use tapedeck_shap::{Explainer, RowError, Scratch};
 
 use super::{ExplainError, Explanation, FeatureSet, Mixture, Model, Part, Record};
@@ -18,6 +21,9 @@ use crate::inference::models::{self, ModelSet, Models};
 /// Rows that go through a model at once: enough to fill the widest vector many times,
 /// and few enough that what comes out (20 features: 86 KB a model) stays in the cache.
 pub const BLOCK_ROWS: usize = 512;
+/// Rows of a batch that are worth a second thread: starting it costs as much as explaining
+/// some ten, and both halves still fill whole blocks.
+const ROWS_FOR_TWO: usize = 4 * BLOCK_ROWS;
 /// Names and versions that are kept ready: three specialists, each with the versions
 /// of some days, in a few mixtures of old and new.
 const MAX_PLANS: usize = 64;
@@ -84,6 +90,9 @@ struct Ready {
 /// Names and versions that decisions share.
 struct Plan {
     mixture: Arc<Mixture>,
+    /// The decision that it was made for: one with the same names and versions is told
+    /// by a few comparisons.
+    names: Names,
     /// One for each specialist of the names, in their order.
     members: Vec<Arc<Ready>>,
 }
@@ -102,9 +111,41 @@ impl Plan {
                 None => current_version(current, specialist) == Some(version),
             }
         };
-        self.mixture.set().is_of(decision)
-            && self.members.iter().all(&mut same)
-            && named == decision.model_versions.len()
+        if !self.names.are_of(decision) {
+            return false;
+        }
+        let is_complete = decision.model_versions.len() == self.members.len();
+        (is_complete && decision.model_versions == self.names.versions)
+            || (self.members.iter().all(&mut same) && named == decision.model_versions.len())
+    }
+}
+
+/// What a decision names.
+struct Names {
+    features: ByName<()>,
+    regimes: ByName<()>,
+    specialists: ByName<()>,
+    checks: ByName<()>,
+    versions: ByName<String>,
+}
+
+impl Names {
+    fn of(decision: &TradingDecision) -> Self {
+        Self {
+            features: decision.features.keys().map(|name| (name, ())).collect(),
+            regimes: decision.regime_probs.keys().map(|name| (name, ())).collect(),
+            specialists: decision.strategy_weights.keys().map(|name| (name, ())).collect(),
+            checks: decision.risk_checks.keys().map(|name| (name, ())).collect(),
+            versions: decision.model_versions.clone(),
+        }
+    }
+
+    /// Whether the decision has these names; its versions are another question.
+    fn are_of(&self, decision: &TradingDecision) -> bool {
+        self.features.has_names_of(&decision.features)
+            && self.regimes.has_names_of(&decision.regime_probs)
+            && self.specialists.has_names_of(&decision.strategy_weights)
+            && self.checks.has_names_of(&decision.risk_checks)
     }
 }
 
@@ -129,6 +170,8 @@ pub struct Explaining {
     /// Counts batches.
     now: u64,
     work: Work,
+    /// Of a second thread, for large batches.
+    beside: Work,
 }
 
 /// Memory that explaining works in.
@@ -148,7 +191,15 @@ struct Work {
 impl Explaining {
     /// Explains with these models; records are taken from the pool.
     pub fn new(models: Arc<Models>, pool: Pool) -> Self {
-        Self { models, pool, plans: Vec::new(), ready: Vec::new(), now: 0, work: Work::default() }
+        Self {
+            models,
+            pool,
+            plans: Vec::new(),
+            ready: Vec::new(),
+            now: 0,
+            work: Work::default(),
+            beside: Work::default(),
+        }
     }
 
     /// The records of decisions, in their order. A decision that names no versions is
@@ -180,12 +231,38 @@ impl Explaining {
             let mixture = Arc::clone(&groups[last].plan.mixture);
             drafts.push(Draft { record: self.pool.take(), mixture });
         }
-        for group in &groups {
-            for places in group.places.chunks(BLOCK_ROWS) {
-                self.work.block(&group.plan, decisions, places, &mut drafts)?;
-            }
-        }
+        self.work_through(&groups, decisions, &mut drafts)?;
         Ok(drafts)
+    }
+
+    /// Explains all groups, the later half of a large batch on a second thread.
+    fn work_through(
+        &mut self,
+        groups: &[Group],
+        decisions: &[&TradingDecision],
+        drafts: &mut [Draft],
+    ) -> Result<(), Refusal> {
+        let many = drafts.len() >= ROWS_FOR_TWO && thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        let middle = if many { drafts.len() / 2 } else { drafts.len() };
+        let (first, later) = drafts.split_at_mut(middle);
+        let (work, beside) = (&mut self.work, &mut self.beside);
+        thread::scope(|scope| {
+            let mut other = None;
+            if !later.is_empty() {
+                let later = || beside.part(groups, decisions, middle, later);
+                let started = thread::Builder::new().name("forensics-half".to_owned()).spawn_scoped(scope, later);
+                other = Some(started.map_err(|error| Refusal {
+                    may_come: true,
+                    ..refusal(None, format!("no thread can be started to explain on: {error}"))
+                })?);
+            }
+            let ours = work.part(groups, decisions, 0, first);
+            let theirs = other.map_or(Ok(()), |other| match other.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            ours.and(theirs)
+        })
     }
 
     /// The plan of a decision: at hand, or made.
@@ -197,7 +274,7 @@ impl Explaining {
         let set = FeatureSet::of(decision).map_err(|error| refusal(None, error.to_string()))?;
         let stranger = decision.model_versions.keys().find(|name| !decision.strategy_weights.contains_key(*name));
         if let Some(name) = stranger {
-            return Err(explain_error(&ExplainError::MissingWeight(name.clone())));
+            return Err(explain_error(&ExplainError::MissingWeight(name.to_owned())));
         }
         let members = decision.strategy_weights.keys().map(|specialist| self.ready(decision, specialist, current));
         let members: Vec<Arc<Ready>> = members.collect::<Result<_, _>>()?;
@@ -206,7 +283,7 @@ impl Explaining {
             .map(|member| Model { specialist: member.model.specialist(), features: member.explainer.features() })
             .collect();
         let mixture = Mixture::new(set, &models).map_err(|error| explain_error(&error))?;
-        let plan = Arc::new(Plan { mixture: Arc::new(mixture), members });
+        let plan = Arc::new(Plan { mixture: Arc::new(mixture), names: Names::of(decision), members });
         if self.plans.len() >= MAX_PLANS {
             drop_oldest(&mut self.plans);
         }
@@ -248,6 +325,28 @@ impl Explaining {
 }
 
 impl Work {
+    /// Explains those of a batch whose drafts these are, from the one at `from` on.
+    fn part(
+        &mut self,
+        groups: &[Group],
+        decisions: &[&TradingDecision],
+        from: usize,
+        drafts: &mut [Draft],
+    ) -> Result<(), Refusal> {
+        let decisions = &decisions[from..from + drafts.len()];
+        let mut here = Vec::new();
+        for group in groups {
+            let ours = group.places.iter().filter_map(|place| place.checked_sub(from));
+            here.clear();
+            here.extend(ours.filter(|place| *place < drafts.len()));
+            for places in here.chunks(BLOCK_ROWS) {
+                let done = self.block(&group.plan, decisions, places, drafts);
+                done.map_err(|refusal| Refusal { index: from + refusal.index, ..refusal })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Explains the decisions at these places, which share a plan.
     fn block(
         &mut self,
@@ -304,7 +403,7 @@ impl Work {
         phi.resize(places.len() * member.explainer.contributions(), 0.0);
         margins.resize(places.len(), 0.0);
         let explained = member.explainer.explain_f64(&self.rows, &mut self.scratch, phi);
-        let explained = explained.and_then(|()| member.model.ensemble().margins(&self.rows, margins));
+        let explained = explained.and_then(|()| member.explainer.margins_f64(&self.rows, &mut self.scratch, margins));
         explained.map_err(|error| match error {
             RowError::Infinite { row, name, too_large, .. } => {
                 let why = if too_large { " once it is rounded to f32, as that model does" } else { "" };

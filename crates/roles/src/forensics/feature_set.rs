@@ -108,10 +108,10 @@ impl FeatureSet {
     /// Too many names, or too long ones.
     pub fn of(decision: &TradingDecision) -> Result<Self, FeatureSetError> {
         Self::new(
-            decision.features.keys().cloned().collect(),
-            decision.regime_probs.keys().cloned().collect(),
-            decision.strategy_weights.keys().cloned().collect(),
-            decision.risk_checks.keys().cloned().collect(),
+            decision.features.keys().map(str::to_owned).collect(),
+            decision.regime_probs.keys().map(str::to_owned).collect(),
+            decision.strategy_weights.keys().map(str::to_owned).collect(),
+            decision.risk_checks.keys().map(str::to_owned).collect(),
         )
     }
 

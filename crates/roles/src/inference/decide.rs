@@ -6,11 +6,9 @@
 //!
 //! Not here: ids, the log, and keeping the book.
 
-use std::collections::BTreeMap;
-
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 use tapedeck_contracts::{
-    Dec, EventId, Timestamp,
+    ByName, Dec, EventId, Timestamp,
     events::{RiskDecision, TradingDecision, decision::Outcome, signal::Action},
 };
 
@@ -129,9 +127,9 @@ pub fn decide(config: &InferenceConfig, models: &ModelSet, situation: Situation<
         confidence,
         regime_probs: named(REGIMES, situation.regime_probs),
         strategy_weights: named(config.specialists.each_ref().map(String::as_str), weights),
-        model_versions: models.versions(),
-        features: models.columns().map(|place| (FEATURES[place].name.to_owned(), situation.row[place])).collect(),
-        risk_checks: checks.checks,
+        model_versions: models.versions().into_iter().collect(),
+        features: models.columns().map(|place| (FEATURES[place].name, situation.row[place])).collect(),
+        risk_checks: checks.checks.into_iter().collect(),
         position_before: Some(Dec(situation.own.quantity().normalize())),
         outcome,
         reasons,
@@ -164,8 +162,8 @@ fn sized(max_size: Decimal, confidence: f64, lot: Decimal) -> Decimal {
     (wanted - wanted % lot).normalize()
 }
 
-fn named(names: [&str; 3], values: [f64; 3]) -> BTreeMap<String, f64> {
-    names.map(str::to_owned).into_iter().zip(values).collect()
+fn named(names: [&str; 3], values: [f64; 3]) -> ByName<f64> {
+    names.into_iter().zip(values).collect()
 }
 
 #[cfg(test)]

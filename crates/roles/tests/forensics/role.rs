@@ -103,11 +103,11 @@ fn a_decision_is_compared_with_the_one_before_of_its_symbol_across_batches_and_r
 fn what_can_never_be_explained_is_set_aside_with_its_path_and_the_rest_goes_on() {
     let tape = Tape::new();
     let mut all = decisions(&tape.models, 60);
-    all[7].features.insert("moon_phase".into(), Some(0.5));
-    let name = all[11].features.keys().next().unwrap().clone();
+    all[7].features.insert("moon_phase", Some(0.5));
+    let name = all[11].features.keys().next().unwrap().to_owned();
     all[11].features.remove(&name);
     all[20].reasons = vec!["a code that is an essay ".repeat(100)];
-    all[30].features.insert("rsi".into(), Some(1e300));
+    all[30].features.insert("rsi", Some(1e300));
     let mut bodies: Vec<_> = all.iter().map(record).collect();
     // The contract itself refuses weights that do not sum to one.
     let mut wrong = all[3].clone();
@@ -130,7 +130,7 @@ fn what_can_never_be_explained_is_set_aside_with_its_path_and_the_rest_goes_on()
 fn an_unknown_version_is_waited_for_then_set_aside_and_the_others_are_explained() {
     let tape = Tape::new();
     let mut all = decisions(&tape.models, 40);
-    all[5].model_versions.insert("bull_specialist".into(), "v127".into());
+    all[5].model_versions.insert("bull_specialist", "v127".into());
     tape.emit(&all);
     let running = Running::start(&tape, Options::default());
     running.until(|| tape.is_settled());
@@ -149,7 +149,7 @@ fn a_version_that_comes_while_it_is_waited_for_explains() {
     let (dir, config) = folder();
     let tape = Tape::with_models(Arc::new(Models::open(&config).unwrap()));
     let mut all = decisions(&tape.models, 40);
-    all[6].model_versions.insert("bull_specialist".into(), "v2".into());
+    all[6].model_versions.insert("bull_specialist", "v2".into());
     tape.emit(&all);
     let patient = DeliveryConfig { record_tries: u32::MAX, ..Options::default().delivery };
     let running = Running::start(&tape, Options { delivery: patient, ..Options::default() });
@@ -177,10 +177,8 @@ fn the_answer_says_what_the_decision_said() {
         let found = answer::read(&*tape.store, decision.decision_id.as_str(), 5).unwrap().unwrap();
         assert_eq!((found.confidence.to_bits(), &found.reasons), (decision.confidence.to_bits(), &decision.reasons));
         assert_eq!(found.risk_checks, decision.risk_checks);
-        assert_eq!(
-            (found.explanations.features.len(), &found.regime_reasoning.probabilities),
-            (5, &decision.regime_probs)
-        );
+        assert_eq!(found.explanations.features.len(), 5);
+        assert_eq!(found.regime_reasoning.probabilities, decision.regime_probs);
         let named: f64 = found.explanations.features.iter().map(|feature| feature.shap).sum();
         let sum = found.explanations.base_value + named + found.explanations.other.shap;
         assert!((sum - found.explanations.prediction).abs() < 1e-5);

@@ -54,8 +54,8 @@ fn refused(change: impl FnOnce(&mut TradingDecision)) -> Refusal {
     refusal
 }
 
-fn one_of(map: &BTreeMap<String, Option<f64>>) -> String {
-    map.keys().nth(3).unwrap().clone()
+fn one_of(map: &ByName<Option<f64>>) -> String {
+    map.keys().nth(3).unwrap().to_owned()
 }
 
 #[test]
@@ -88,18 +88,18 @@ fn what_can_never_be_explained_is_named_by_its_path() {
         assert!(!refusal.may_come, "{refusal:?}");
         refusal.path.unwrap()
     };
-    assert_eq!(path(|it| _ = it.features.insert("moon".into(), Some(1.0))), "$.features.moon");
+    assert_eq!(path(|it| _ = it.features.insert("moon", Some(1.0))), "$.features.moon");
     let missing = refused(|it| _ = it.features.remove(&one_of(&it.features)));
     assert!(missing.path.unwrap().starts_with("$.features."), "{}", missing.detail);
     let infinite = refused(|it| {
         let name = one_of(&it.features);
-        it.features.insert(name, Some(f64::INFINITY));
+        it.features.insert(&name, Some(f64::INFINITY));
     });
     assert!(infinite.path.unwrap().starts_with("$.features."), "{}", infinite.detail);
-    let stranger = path(|it| _ = it.model_versions.insert("crab_specialist".into(), "v1".into()));
+    let stranger = path(|it| _ = it.model_versions.insert("crab_specialist", "v1".into()));
     assert_eq!(stranger, "$.strategy_weights.crab_specialist");
     let unknown = path(|it| {
-        it.strategy_weights.insert("crab_specialist".into(), 0.0);
+        it.strategy_weights.insert("crab_specialist", 0.0);
     });
     assert_eq!(unknown, "$.strategy_weights.crab_specialist");
     let too_large = refused(|it| it.features.values_mut().for_each(|value| *value = Some(1e300)));
@@ -121,7 +121,7 @@ fn a_version_that_is_not_there_may_come_and_then_explains() {
     let mut explaining = Explaining::new(Arc::clone(&models), Pool::default());
     let old = decided(&models, 1);
     let mut new = decided(&models, 2);
-    new.model_versions.insert("bull_specialist".into(), "v2".into());
+    new.model_versions.insert("bull_specialist", "v2".into());
     let refusal = explaining.explain(&[&old, &new]).unwrap_err();
     assert!(refusal.may_come && refusal.index == 1, "{refusal:?}");
     assert_eq!(refusal.path.unwrap(), "$.model_versions.bull_specialist");
@@ -138,7 +138,7 @@ fn more_kinds_of_decisions_than_are_kept_ready_are_all_explained() {
     let decisions: Vec<_> = (0..3 * MAX_PLANS as u32)
         .map(|n| {
             let mut decision = decided(&models, n);
-            decision.risk_checks.insert(format!("check_{}", n % (2 * MAX_PLANS as u32)), n % 2 == 0);
+            decision.risk_checks.insert(&format!("check_{}", n % (2 * MAX_PLANS as u32)), n % 2 == 0);
             decision
         })
         .collect();
