@@ -272,7 +272,7 @@ impl Explaining {
             return Ok(Arc::clone(plan));
         }
         let set = FeatureSet::of(decision).map_err(|error| refusal(None, error.to_string()))?;
-        let stranger = decision.model_versions.keys().find(|name| !decision.strategy_weights.contains_key(*name));
+        let stranger = decision.model_versions.keys().find(|name| !decision.strategy_weights.contains_key(name));
         if let Some(name) = stranger {
             return Err(explain_error(&ExplainError::MissingWeight(name.to_owned())));
         }

@@ -389,7 +389,7 @@ pub(crate) mod tests {
     #[test]
     fn other_names_and_parts_of_another_width_are_refused() {
         let mut other = decision();
-        other.features.insert("atr".into(), None);
+        other.features.insert("atr", None);
         let mut out = Explanation::default();
         let error = mixture().explain(&other, &PARTS, &mut out).unwrap_err();
         assert!(matches!(error, ExplainError::OtherNames(_)));
