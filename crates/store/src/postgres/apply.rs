@@ -120,10 +120,10 @@ fn in_transaction(session: &mut Session, memory: &mut Writer, batch: &Batch, cop
 
 /// Keeps the rows.
 fn keep(session: &mut Session, memory: &mut Writer, batch: &Batch, copies: bool) -> Result<Applied> {
-    let mut is_new = claims::events(session, &batch.rows)?;
+    let mut is_new = claims::events(session, &batch.rows, copies)?;
     let touched = touched_accounts(batch, &is_new);
     claims::accounts(session, &touched, &mut memory.accounts)?;
-    claims::fills(session, batch, &mut is_new)?;
+    claims::fills(session, batch, &mut is_new, copies)?;
     let mut named = Named::load(session, batch, &is_new)?;
     let mut sums = Sums::load(session, batch, &is_new, &touched)?;
     let mut states = States::load(session, batch, &sums, copies)?;

@@ -36,7 +36,7 @@ const EVENT_IDS: Table =
     Table { name: "event_ids", columns: &[("id", Kind::Bytes)], on_conflict: "ON CONFLICT DO NOTHING" };
 
 /// Says of each row whether its event is new, and remembers those that are.
-pub(super) fn events(session: &mut Session, rows: &[Row]) -> Result<Vec<bool>> {
+pub(super) fn events(session: &mut Session, rows: &[Row], copies: bool) -> Result<Vec<bool>> {
     let mut is_new = vec![true; rows.len()];
     let mut first = BTreeMap::new();
     for (index, row) in rows.iter().enumerate() {
@@ -46,11 +46,15 @@ pub(super) fn events(session: &mut Session, rows: &[Row]) -> Result<Vec<bool>> {
             Entry::Occupied(_) => is_new[index] = false,
         }
     }
-    let mut sheet = Sheet::new(&EVENT_IDS, false);
-    first.keys().for_each(|key| {
-        sheet.row().bytes(key);
-    });
-    if sheet.send(session)? < count(first.len()) {
+    let filled = |mut sheet: Sheet| {
+        first.keys().for_each(|key| {
+            sheet.row().bytes(key);
+        });
+        sheet
+    };
+    // Ids that are there already are rare: readers drop what they have seen.
+    let are_new = copies && filled(Sheet::of_new(&EVENT_IDS)).send_new(session)?;
+    if !are_new && filled(Sheet::new(&EVENT_IDS, false)).send(session)? < count(first.len()) {
         // Those that were there before this transaction.
         let keys: Vec<&[u8]> = first.keys().map(Vec::as_slice).collect();
         let known = session.query(
@@ -97,7 +101,7 @@ fn fill_of(row: &Row) -> Option<(&ExecutionReport, &Fill)> {
 ///
 /// # Errors
 /// Poison where a fill is there already and says something else.
-pub(super) fn fills(session: &mut Session, batch: &Batch, is_new: &mut [bool]) -> Result<()> {
+pub(super) fn fills(session: &mut Session, batch: &Batch, is_new: &mut [bool], copies: bool) -> Result<()> {
     let mut first: BTreeMap<FillKey<'_>, (usize, i64)> = BTreeMap::new();
     for (index, row) in batch.rows.iter().enumerate() {
         let Some((report, fill)) = fill_of(row).filter(|_| is_new[index]) else { continue };
@@ -108,14 +112,8 @@ pub(super) fn fills(session: &mut Session, batch: &Batch, is_new: &mut [bool]) -
             Some(_) => return Err(at_row(index, other_content(report, &fill.fill_id))),
         }
     }
-    let mut sheet = Sheet::new(&FILL_IDS, false);
-    for ((series, fill_id), (index, said)) in &first {
-        let row = &batch.rows[*index];
-        let Some((report, _)) = fill_of(row) else { continue };
-        sheet.row().text(series.account).text(series.venue).text(series.symbol).text(fill_id).int(*said);
-        sheet.time(ingested_us(batch)).time(report.timestamp.micros()).int(values::place(&row.origin)?);
-    }
-    if sheet.send(session)? < count(first.len()) {
+    let are_new = copies && filled(Sheet::of_new(&FILL_IDS), batch, &first)?.send_new(session)?;
+    if !are_new && filled(Sheet::new(&FILL_IDS, false), batch, &first)?.send(session)? < count(first.len()) {
         for (index, known) in contents(session, &first)? {
             let Some((report, fill)) = fill_of(&batch.rows[index]) else { continue };
             if known != content(report) {
@@ -125,6 +123,16 @@ pub(super) fn fills(session: &mut Session, batch: &Batch, is_new: &mut [bool]) -
         }
     }
     Ok(())
+}
+
+fn filled(mut sheet: Sheet, batch: &Batch, fills: &BTreeMap<FillKey<'_>, (usize, i64)>) -> Result<Sheet> {
+    for ((series, fill_id), (index, said)) in fills {
+        let row = &batch.rows[*index];
+        let Some((report, _)) = fill_of(row) else { continue };
+        sheet.row().text(series.account).text(series.venue).text(series.symbol).text(fill_id).int(*said);
+        sheet.time(ingested_us(batch)).time(report.timestamp.micros()).int(values::place(&row.origin)?);
+    }
+    Ok(sheet)
 }
 
 const FILL_KEY: &[(&str, Kind)] =
@@ -145,8 +153,9 @@ fn contents(session: &mut Session, first: &BTreeMap<FillKey<'_>, (usize, i64)>) 
     Ok(known)
 }
 
-fn columns<'a>(keys: &[FillKey<'a>]) -> [Vec<&'a str>; 4] {
-    let column = |of: fn(&FillKey<'a>) -> &'a str| keys.iter().map(of).collect();
+/// Keys of a series and a name in it, as columns.
+pub(super) fn columns<'a>(keys: &[(Series<'a>, &'a str)]) -> [Vec<&'a str>; 4] {
+    let column = |of: fn(&(Series<'a>, &'a str)) -> &'a str| keys.iter().map(of).collect();
     [column(|key| key.0.account), column(|key| key.0.venue), column(|key| key.0.symbol), column(|key| key.1)]
 }
 

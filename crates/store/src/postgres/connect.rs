@@ -17,6 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{
     Client, Row, Statement,
     config::{Host, SslMode, TargetSessionAttrs},
+    error::SqlState,
     types::{ToSql, Type},
 };
 
@@ -230,12 +231,23 @@ impl Session {
     /// As for [`Self::query`].
     pub(super) fn copy(&mut self, sql: &str, bytes: Bytes) -> Result<u64> {
         let statement = self.prepared(sql)?;
-        self.wait(async |client| {
-            use futures_util::SinkExt;
-            let mut sink = std::pin::pin!(client.copy_in(&statement).await?);
-            sink.feed(bytes).await?;
-            sink.finish().await
-        })
+        self.wait(async |client| copied(client, &statement, bytes).await)
+    }
+
+    /// Sends a whole COPY of rows that are new, as far as is known. Inside a transaction.
+    /// False where one of them is there already: none of them is kept then.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub(super) fn copy_new(&mut self, sql: &str, bytes: Bytes) -> Result<bool> {
+        let statement = self.prepared(sql)?;
+        self.batch("SAVEPOINT new_rows")?;
+        let are_new = self.wait(async |client| match copied(client, &statement, bytes).await {
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+            done => done.map(|_| true),
+        })?;
+        self.batch(if are_new { "RELEASE new_rows" } else { "ROLLBACK TO new_rows; RELEASE new_rows" })?;
+        Ok(are_new)
     }
 
     /// Runs `work` in a transaction, which ends with a COMMIT where it gives Ok,
@@ -322,6 +334,17 @@ impl Session {
             schema = quoted(schema),
         ))
     }
+}
+
+async fn copied(
+    client: &Client,
+    statement: &Statement,
+    bytes: Bytes,
+) -> std::result::Result<u64, tokio_postgres::Error> {
+    use futures_util::SinkExt;
+    let mut sink = std::pin::pin!(client.copy_in(statement).await?);
+    sink.feed(bytes).await?;
+    sink.finish().await
 }
 
 fn block_on<T>(runtime: &Runtime, left: Duration, call: impl Future<Output = T>) -> Option<T> {

@@ -3,14 +3,15 @@
 //!
 //! Not here: what a report adds to the sums.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tapedeck_contracts::events::{ExecutionReport, Order};
 
 use super::{
     apply::Series,
+    claims::{at, columns, refs},
     connect::Session,
-    sheet::{Kind, Sheet, Table},
+    sheet::{Kind, Sheet, Table, parameters},
 };
 use crate::{
     Result, Row,
@@ -151,16 +152,36 @@ impl<'a> Orders<'a> {
             .or_insert(Newest { report, place, created_us });
     }
 
-    pub(super) fn send(self, session: &mut Session, ingested_us: i64) -> Result<()> {
-        let mut sheet = Sheet::new(&ORDERS, false);
+    /// Writes them: those that are not there yet by COPY, where it can be had. Nobody else writes
+    /// them meanwhile, since their accounts are locked.
+    pub(super) fn send(self, session: &mut Session, ingested_us: i64, copies: bool) -> Result<()> {
+        let standing = if copies { Some(self.standing(session)?) } else { None };
+        let (mut new, mut known) = (Sheet::of_new(&ORDERS), Sheet::new(&ORDERS, false));
         for ((series, order_id), Newest { report, place, created_us }) in self.0 {
+            let is_new = standing.as_ref().is_some_and(|standing| !standing.contains(&(series, order_id)));
+            let sheet = if is_new { &mut new } else { &mut known };
             sheet.row().text(series.account).text(series.venue).text(series.symbol).text(order_id);
             sheet.time(report.timestamp.micros()).int(place).time(ingested_us).time(created_us);
             sheet.bool(words::is_open(report.order.status));
-            write_order(&mut sheet, &report.order);
+            write_order(sheet, &report.order);
             sheet.optional_text(report.decision_id.as_deref()).optional_text(report.strategy_id.as_deref());
         }
-        sheet.send(session)?;
+        known.send(session)?;
+        new.send(session)?;
         Ok(())
+    }
+
+    /// Those that are there already.
+    fn standing(&self, session: &mut Session) -> Result<HashSet<(Series<'a>, &'a str)>> {
+        if self.0.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let sql = format!(
+            "SELECT k.n FROM unnest({}) WITH ORDINALITY AS k(account, venue, symbol, order_id, n) \
+             JOIN orders USING (account, venue, symbol, order_id)",
+            parameters(&ORDERS.columns[..4])
+        );
+        let keys: Vec<_> = self.0.keys().copied().collect();
+        session.query(&sql, &refs(&columns(&keys)))?.iter().map(|row| at(row, &keys).copied()).collect()
     }
 }

@@ -65,7 +65,15 @@ const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 impl Sheet {
     /// An empty sheet; `copies` says whether COPY can be had.
     pub(super) fn new(table: &'static Table, copies: bool) -> Self {
-        let copies = copies && table.on_conflict.is_empty();
+        Self::as_sent(table, copies && table.on_conflict.is_empty())
+    }
+
+    /// An empty sheet of rows that are new, as far as is known.
+    pub(super) fn of_new(table: &'static Table) -> Self {
+        Self::as_sent(table, true)
+    }
+
+    fn as_sent(table: &'static Table, copies: bool) -> Self {
         let mut cells = vec![BytesMut::new(); if copies { 1 } else { table.columns.len() }];
         if copies {
             cells[0].put_slice(COPY_HEADER);
@@ -171,19 +179,37 @@ impl Sheet {
     ///
     /// # Errors
     /// The server refuses.
-    pub(super) fn send(mut self, session: &mut Session) -> Result<u64> {
+    pub(super) fn send(self, session: &mut Session) -> Result<u64> {
         if self.rows == 0 {
             return Ok(0);
         }
         if self.copies {
-            self.cells[0].put_i16(-1);
-            let all = self.cells.remove(0).freeze();
-            return session.copy(&self.copy_sql(), all);
+            let sql = self.copy_sql();
+            return session.copy(&sql, self.copied());
         }
         let sql = self.insert_sql();
         let arrays = self.arrays();
         let params: Vec<&(dyn ToSql + Sync)> = arrays.iter().map(|array| array as _).collect();
         session.execute(&sql, &params)
+    }
+
+    /// Sends rows that are new, as far as is known, by COPY; false where one of them is there already: none
+    /// of them is kept then. Unlike an INSERT that looks for conflicts this takes no array apart, and
+    /// writes many rows of a page at once.
+    ///
+    /// # Errors
+    /// The server refuses.
+    pub(super) fn send_new(self, session: &mut Session) -> Result<bool> {
+        if self.rows == 0 {
+            return Ok(true);
+        }
+        let sql = self.copy_sql();
+        session.copy_new(&sql, self.copied())
+    }
+
+    fn copied(mut self) -> Bytes {
+        self.cells[0].put_i16(-1);
+        self.cells.remove(0).freeze()
     }
 
     /// The columns as parameters.

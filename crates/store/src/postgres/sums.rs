@@ -103,7 +103,7 @@ impl<'a> Sums<'a> {
     }
 
     pub(super) fn send(self, session: &mut Session, ingested_us: i64, copies: bool) -> Result<()> {
-        self.orders.send(session, ingested_us)?;
+        self.orders.send(session, ingested_us, copies)?;
         send_stats(session, &self.stats)?;
         let mut curve = Sheet::new(&PNL_CURVE, copies);
         for ((account, symbol, time_us), standing) in self.points {
