@@ -3,7 +3,7 @@
 #
 #   bench/run.sh            all parts
 #   bench/run.sh emit peers some of them: cold program emit peers catch-up outage dedupe
-#                           dlq rest kafka pipeline shap forensics decide
+#                           dlq rest kafka pipeline shap forensics decide backlog explained
 #
 # FILLS sets the size of the REST benchmark (10,000,000), COLD=0 leaves out the cold
 # build, SECONDS_EACH how long each run of emit and peers takes (60), PER_S their rate
@@ -12,13 +12,16 @@
 # kafka moves (1,000,000), PYTHON the interpreter of shap's peers (3.12 or newer for the
 # newest of them), REPORTS how many each turn of pipeline stores (300,000;
 # Python gets a tenth of as many decisions),
+# WAITING how many decisions wait in the log while one is asked for (3,000,000), AWAY_S how long
+# forensics was away before backlog, at 5,000/s (600), EXPLANATIONS how many lie in the store of
+# explained (10,000,000: 7 GB),
 # BENCH_DIR where logs and stores are written (a temporary folder; emit needs 25 GB).
 set -eu
 cd "$(dirname "$0")/.."
 fills=${FILLS:-10000000}
 seconds=${SECONDS_EACH:-60}
 per_s=${PER_S:-100000}
-parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline shap forensics decide}
+parts=${*:-cold program emit peers catch-up outage dedupe dlq rest kafka pipeline shap forensics decide backlog explained}
 cache=${TAPEDECK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tapedeck}
 work=$(mktemp -d ${BENCH_DIR:+-p "$BENCH_DIR"})
 pid=
@@ -179,7 +182,10 @@ part_shap() {
 }
 
 # Decisions emitted, in the log, explained, stored: at 100,000/s for a minute.
-part_forensics() { step $bench forensics "$work" "$seconds" "$per_s"; }
+part_forensics() {
+    step cargo bench --quiet -p tapedeck-roles --bench forensics
+    step $bench forensics "$work" "$seconds" "$per_s"
+}
 
 # What a decision over HTTP takes, without forensics and with it.
 part_decide() {
@@ -189,6 +195,27 @@ part_decide() {
         down
         rm -rf "$work/decide-$roles"
     done
+    # Decisions wait in the log: forensics works without end, and nobody else asks.
+    for roles in api forensics,api; do
+        mkdir -p "$work/decide"
+        step $bench backlog-write "$work/decide" "${WAITING:-3000000}"
+        up --data "$work/decide" --roles "$roles"
+        step $bench decide-beside "$url" 20 500 "$work/decide/store.db" "roles $roles, ${WAITING:-3000000} wait"
+        down
+        rm -rf "$work/decide"
+    done
+}
+
+# Forensics was away, and catches up while decisions keep coming.
+part_backlog() { step $bench backlog "$work" "${AWAY_S:-600}" 5000; }
+
+# One of very many explanations.
+part_explained() {
+    step $bench explained "$work/explained" "${EXPLANATIONS:-10000000}"
+    up --data "$work/explained" --roles api
+    step $bench explained-get "$url" "${EXPLANATIONS:-10000000}" 20
+    down
+    rm -rf "$work/explained"
 }
 
 part_rest() {
@@ -204,7 +231,7 @@ bench=target/release/tapedeck-bench program=target/release/tapedeck
 for part in $parts; do
     case $part in
         cold) ;;
-        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline | shap | forensics | decide) "part_$part" ;;
+        program | emit | peers | outage | dedupe | dlq | rest | kafka | pipeline | shap | forensics | decide | backlog | explained) "part_$part" ;;
         catch-up) part_catch_up ;;
         *) echo "bench/run.sh: there is no part $part" >&2; exit 2 ;;
     esac

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -15,6 +16,7 @@ use std::{
 
 use tapedeck_bench_pace::Pace;
 use tapedeck_roles::inference::{InferenceConfig, Models};
+use tapedeck_store::{Explanations, SqliteConfig, SqliteStore};
 
 use crate::{decisions, figures};
 
@@ -24,6 +26,18 @@ const CLIENTS: u32 = 4;
 const BATCH: u64 = 500;
 /// Beyond the ids that other parts use on the same folder.
 const FIRST: u64 = 1 << 40;
+
+/// Asks only, and says how many decisions forensics explained meanwhile, if it did.
+pub(crate) fn ask_beside(url: &str, pace: Pace, store: &Path, what: &str) -> anyhow::Result<()> {
+    let body = Arc::new(question()?);
+    let store = SqliteStore::open(store, SqliteConfig::default())?;
+    let kept = || Ok::<u64, anyhow::Error>(store.chain_heads()?.iter().map(|head| head.records).sum());
+    let before = kept()?;
+    let laps = ask(url, pace, &body)?;
+    let rate = (kept()? - before) as f64 / pace.time.as_secs_f64();
+    figures::print(&format!("a decision over HTTP, {what}"), laps, &format!("  {rate:.0} explained/s meanwhile"));
+    Ok(())
+}
 
 pub(crate) fn run(url: &str, pace: Pace, what: &str) -> anyhow::Result<()> {
     let body = Arc::new(question()?);

@@ -8,7 +8,7 @@
 use std::{
     path::Path,
     sync::Arc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use tapedeck_bench_pace::{
 };
 use tapedeck_contracts::EventId;
 use tapedeck_flow::{
-    Boundaries, DeliveryConfig, Gauges, Stop,
+    Boundaries, DeliveryConfig, Failure, Gauges, Stop,
     emitter::{Emitter, EmitterConfig, Ticket},
     topics,
 };
@@ -34,7 +34,7 @@ use tapedeck_roles::{
 };
 use tapedeck_store::{Explanations, SqliteConfig, SqliteStore};
 
-use crate::decisions::Decisions;
+use crate::{decisions::Decisions, threads};
 
 /// Decisions are emitted in bursts so long apart: a loop that spins would take one of
 /// two cores from who explains.
@@ -46,7 +46,7 @@ const LOOKUPS: u64 = 10_000;
 /// After the last decision, for what is behind.
 const PATIENCE: Duration = Duration::from_secs(600);
 const PARTITIONS: u32 = 8;
-const ROLE: &str = "inference";
+const EMITS: &str = "inference";
 
 pub(crate) fn run(dir: &Path, pace: Pace) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(dir)?;
@@ -63,19 +63,8 @@ pub(crate) fn run(dir: &Path, pace: Pace) -> anyhow::Result<()> {
         Boundaries::default(),
     )?;
     let mut producer = emitter.producer()?;
-    let context = Context {
-        log,
-        stop: Stop::new(),
-        member: "bench".into(),
-        gauges: Arc::new(Gauges::default()),
-        boundaries: Boundaries::default(),
-        aside: Default::default(),
-        emitter: None,
-        budget: Default::default(),
-    };
-    let stop = context.stop.clone();
-    let kept = Arc::clone(&store);
-    let role = thread::spawn(move || forensics::run(context, kept, models, DeliveryConfig::default()));
+    let cpu = threads::cpu_s();
+    let role = Role::start(log, Arc::clone(&store), models)?;
     let watch = Watch::new(Arc::clone(&store), pace);
     let began = Instant::now();
     let watching = thread::spawn(move || watch.until_all(began));
@@ -86,7 +75,7 @@ pub(crate) fn run(dir: &Path, pace: Pace) -> anyhow::Result<()> {
         let late = Duration::from_secs_f64((due - n) as f64 / pace.per_s as f64);
         latest = latest.max(late);
         while n < due {
-            last = producer.emit(decisions.make(n), ROLE)?;
+            last = producer.emit(decisions.make(n), EMITS)?;
             n += 1;
         }
         thread::sleep(BURST);
@@ -107,13 +96,42 @@ pub(crate) fn run(dir: &Path, pace: Pace) -> anyhow::Result<()> {
         show(latest),
         show(seen.all.saturating_sub(emitted)),
     );
+    threads::print_since(&cpu, calls);
     look_up(&store, calls)?;
-    stop.request();
-    role.join().map_err(|_| anyhow::anyhow!("the role panicked"))??;
+    role.stop()?;
     drop(producer);
     emitter.close(Duration::from_secs(10));
     println!("    {:.0} bytes of store a decision", size_of(dir.path(), "store.db") as f64 / calls as f64);
     Ok(())
+}
+
+/// The role on a thread of its own, as the program runs it.
+pub(crate) struct Role {
+    stop: Stop,
+    thread: JoinHandle<Result<(), Failure>>,
+}
+
+impl Role {
+    pub(crate) fn start(log: Arc<dyn Log>, store: Arc<SqliteStore>, models: Arc<Models>) -> anyhow::Result<Self> {
+        let stop = Stop::new();
+        let context = Context {
+            log,
+            stop: stop.clone(),
+            member: "bench".into(),
+            gauges: Arc::new(Gauges::default()),
+            boundaries: Boundaries::default(),
+            aside: Default::default(),
+            emitter: None,
+            budget: Default::default(),
+        };
+        let work = move || forensics::run(context, store, models, DeliveryConfig::default());
+        Ok(Self { stop, thread: thread::Builder::new().name(forensics::ROLE.to_owned()).spawn(work)? })
+    }
+
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        self.stop.request();
+        Ok(self.thread.join().map_err(|_| anyhow::anyhow!("the role panicked"))??)
+    }
 }
 
 /// Looks how far the store is.

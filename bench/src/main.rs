@@ -12,11 +12,13 @@ use tapedeck_bench_pace::Pace;
 
 use weather::Sky;
 
+mod backlog;
 mod catch_up;
 mod decide;
 mod decisions;
 mod dlq;
 mod emit;
+mod explained;
 mod figures;
 mod fill;
 mod forensics;
@@ -27,13 +29,14 @@ mod queryable;
 mod rest;
 mod sockets;
 mod stored;
+mod threads;
 mod weather;
 
 /// The program's own, so that roles cost here what they cost there.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | decide URL SECONDS PER_S WHAT | pipeline reports|decisions BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS PEER_ROWS";
+const USAGE: &str = "usage: tapedeck-bench fill DIR ROWS | rest URL SECONDS | sockets URL CLIENTS | queryable URL SECONDS | stored ROWS | emit DIR SECONDS PER_S [SKY] | catch-up DIR OUTAGE_S PER_S | outage URL FAULTS_FILE PID FAULT SECONDS PER_S | dlq DIR SECONDS | kafka BOOTSTRAP PEER RECORDS | kafka-emit KAFKA.SH BROKERS_DIR DIR SECONDS PER_S | forensics DIR SECONDS PER_S | backlog DIR SECONDS PER_S | backlog-write DIR DECISIONS | explained DIR ROWS | explained-get URL ROWS SECONDS | decide URL SECONDS PER_S WHAT | decide-beside URL SECONDS PER_S STORE WHAT | pipeline reports|decisions BOOTSTRAP POSTGRES_URL TAPEDECK PYTHON PEER DIR ROWS PEER_ROWS";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -57,6 +60,15 @@ fn main() -> anyhow::Result<()> {
         ["kafka", bootstrap, peer, records] => kafka::run(bootstrap, Path::new(peer), records.parse()?),
         ["kafka-emit", script, brokers, dir, seconds, per_s] => {
             kafka::emit(script, Path::new(brokers), Path::new(dir), pace(seconds, per_s)?)
+        }
+        ["backlog", dir, seconds, per_s] => backlog::run(Path::new(dir), pace(seconds, per_s)?),
+        ["backlog-write", dir, count] => backlog::write(Path::new(dir), count.parse()?),
+        ["explained", dir, rows] => explained::fill(Path::new(dir), rows.parse()?),
+        ["explained-get", url, rows, seconds] => {
+            explained::get(url, rows.parse()?, Duration::from_secs(seconds.parse()?))
+        }
+        ["decide-beside", url, seconds, per_s, store, what] => {
+            decide::ask_beside(url, pace(seconds, per_s)?, Path::new(store), what)
         }
         ["decide", url, seconds, per_s, what] => decide::run(url, pace(seconds, per_s)?, what),
         ["forensics", dir, seconds, per_s] => forensics::run(Path::new(dir), pace(seconds, per_s)?),
