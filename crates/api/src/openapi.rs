@@ -34,6 +34,7 @@ use crate::{admin, ess, events, forensics, problem, routes, ws};
         forensics::list::explanations,
         forensics::importance::importance,
         forensics::what_if::what_if,
+        forensics::re_decide::re_decide,
         forensics::one::explanation,
         admin::topics::topics,
         admin::groups::groups,

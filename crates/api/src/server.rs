@@ -222,6 +222,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/forensics", get(forensics::list::explanations))
         .route("/api/v1/forensics/importance", get(forensics::importance::importance))
         .route("/api/v1/forensics/what-if", post(forensics::what_if::what_if))
+        .route("/api/v1/forensics/re-decide", post(forensics::re_decide::re_decide))
         .route("/api/v1/forensics/{decision_id}", get(forensics::one::explanation))
         .route("/api/admin/topics", get(admin::topics::topics))
         .route("/api/admin/groups", get(admin::groups::groups))

@@ -147,6 +147,10 @@ fn in_flags(detail: &str) -> String {
     let Some((field, rest)) = detail.strip_prefix("$.").and_then(|rest| rest.split_once(": ")) else {
         return detail.to_owned();
     };
+    // A member of a map: `$.model.bull: …` is `--model bull: …`.
+    if let Some((map, member)) = field.split_once('.') {
+        return format!("--{} {member}: {rest}", map.replace('_', "-"));
+    }
     match field.split_once('[') {
         // What has no flag is told by its place on the command line.
         Some((_, index)) => match index.trim_end_matches(']').parse::<usize>() {
@@ -183,6 +187,7 @@ mod tests {
     fn a_field_that_a_flag_made_is_named_by_the_flag() {
         assert_eq!(in_flags("$.class: expected one of a, b"), "--class: expected one of a, b");
         assert_eq!(in_flags("$.max_redrives: expected at least 1"), "--max-redrives: expected at least 1");
+        assert_eq!(in_flags("$.model.a_b: no version"), "--model a_b: no version");
         assert_eq!(in_flags("$.which[1]: no id"), "argument 2: no id");
         assert_eq!(in_flags("there is no topic `a: b`"), "there is no topic `a: b`");
     }

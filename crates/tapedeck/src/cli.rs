@@ -13,6 +13,7 @@ mod audit;
 mod dlq;
 mod migrate;
 mod model;
+mod replay;
 mod schema;
 mod topics;
 
@@ -20,6 +21,7 @@ pub(crate) use audit::{AuditCommand, ExplainArgs, ExportArgs, VerifyArgs};
 pub(crate) use dlq::{DlqCommand, DlqFilter, DlqWhat};
 pub(crate) use migrate::MigrateArgs;
 pub(crate) use model::{ModelCommand, RowFormat, RowsArgs};
+pub(crate) use replay::ReplayArgs;
 pub(crate) use schema::{SchemaCommand, SchemaWhat};
 pub(crate) use topics::{AclsArgs, ApplyArgs, TopicsCommand, WatchArgs};
 
@@ -63,8 +65,8 @@ pub(crate) enum Command {
     /// Run everything on a generated market, and print what to open
     #[command(after_help = "Example:\n  tapedeck demo --data demo-data")]
     Demo(DemoArgs),
-    /// Run a file through every role, and print what came of it
-    #[command(after_help = REPLAY_EXAMPLES)]
+    /// Run a file through every role, and print what came of it; or decide the past again
+    #[command(after_help = replay::EXAMPLES)]
     Replay(ReplayArgs),
     /// Check or show the config
     #[command(subcommand)]
@@ -124,14 +126,6 @@ a ledger of what was answered. At the end it compares the ledger with what is se
 lost, visible twice and out of order must be 0, or the exit code is 1. docs/soak.md
 says how to read the rest.";
 
-const REPLAY_EXAMPLES: &str = "Examples:
-  tapedeck replay bars.csv.gz --symbol BTCUSDT --currency USDT
-  tapedeck replay quotes.csv --symbol EURUSD --currency USD --columns time=1,bid=2,ask=3,volume=4
-  tapedeck replay bars.csv --symbol BTCUSDT --currency USDT --speed max --json --data run1
-
-The same command on the same folder continues after a kill, or prints the same
-object if it had finished. `digest` is a SHA-256 over all executions: see docs/replay.md.";
-
 #[derive(Debug, Args)]
 pub(crate) struct UpArgs {
     /// Which roles; all where absent
@@ -186,62 +180,6 @@ fn trade_source(text: &str) -> Result<TradeSource, String> {
         "signals" => Ok(TradeSource::Signals),
         "decisions" => Ok(TradeSource::Decisions),
         _ => Err("expected signals or decisions".into()),
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReplayArgs {
-    /// CSV or NDJSON, gzip too; several are merged by event time
-    #[arg(required = true, value_name = "FILE")]
-    pub(crate) files: Vec<PathBuf>,
-    /// `max`, or a multiple of real time such as 60x
-    #[arg(long, default_value = "max")]
-    pub(crate) speed: String,
-    /// The symbol, where the file's rows do not say
-    #[arg(long)]
-    pub(crate) symbol: Option<String>,
-    /// The venue; that of the config's instruments, or SIM, where absent
-    #[arg(long)]
-    pub(crate) venue: Option<String>,
-    /// Currency of the account, where `[[instruments]]` does not say
-    #[arg(long)]
-    pub(crate) currency: Option<String>,
-    /// Our field to the file's column, by name or by number from 1
-    #[arg(long, value_delimiter = ',', value_name = "FIELD=COLUMN,…")]
-    pub(crate) columns: Vec<String>,
-    /// Zone of times without one
-    #[arg(long, default_value = "UTC")]
-    pub(crate) tz: String,
-    /// strptime format of the times
-    #[arg(long)]
-    pub(crate) time_format: Option<String>,
-    /// Which end of a bar its time is: open or close
-    #[arg(long, default_value = "open")]
-    pub(crate) bar_time: String,
-    /// Length of the file's bars (1m); found from its times where absent
-    #[arg(long)]
-    pub(crate) interval: Option<String>,
-    /// What the volume counts: base, quote or contracts
-    #[arg(long, default_value = "base")]
-    pub(crate) volume_unit: String,
-}
-
-impl ReplayArgs {
-    /// The flags at their defaults, for a replay that is not of a file.
-    pub(crate) fn example() -> Self {
-        Self {
-            files: Vec::new(),
-            speed: "max".into(),
-            symbol: None,
-            venue: None,
-            currency: Some("USDT".into()),
-            columns: Vec::new(),
-            tz: "UTC".into(),
-            time_format: None,
-            bar_time: "open".into(),
-            interval: None,
-            volume_unit: "base".into(),
-        }
     }
 }
 

@@ -224,7 +224,7 @@ impl Deck {
             producer,
             memory_cap_bytes: config.delivery.memory_cap_bytes as u64,
             emitters: self.emitters.stats(),
-            explains: Some(Arc::new(Why { models: self.models.clone(), band: config.inference().band })),
+            explains: Some(Arc::new(Why::new(self.models.clone(), config.inference()))),
             cursor_key: match config.cursor_secret() {
                 Some(secret) => Sha256::digest(secret).into(),
                 None => self.folder.cursor_key()?,

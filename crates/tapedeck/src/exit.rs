@@ -35,6 +35,11 @@ impl Coded {
     }
 }
 
+/// A signal came before the end, and nothing is kept of what was done.
+pub(crate) fn interrupted(message: impl std::fmt::Display) -> anyhow::Error {
+    Coded { code: INTERRUPTED, message: message.to_string() }.into()
+}
+
 /// An error of input or config.
 pub(crate) fn input(message: impl std::fmt::Display) -> anyhow::Error {
     Coded { code: INPUT, message: message.to_string() }.into()

@@ -14,6 +14,7 @@ use crate::{app::App, problem::Problem};
 pub(crate) mod importance;
 pub(crate) mod list;
 pub(crate) mod one;
+pub(crate) mod re_decide;
 pub(crate) mod what_if;
 
 /// Why there is no answer.
@@ -72,6 +73,19 @@ pub trait Explains: Send + Sync {
         decision_id: &str,
         features: &BTreeMap<String, Option<f64>>,
     ) -> Result<Option<Value>, ExplainsError>;
+
+    /// What these versions, by specialist, would have decided instead of those that did:
+    /// counts, means, and the decisions of another action.
+    ///
+    /// # Errors
+    /// A specialist is unknown, a model is not there or of other features, what is kept
+    /// cannot be read.
+    fn re_decide(
+        &self,
+        store: &dyn Store,
+        rows: &[Explained],
+        versions: &BTreeMap<String, String>,
+    ) -> Result<Value, ExplainsError>;
 }
 
 impl App {

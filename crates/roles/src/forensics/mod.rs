@@ -12,6 +12,7 @@ pub mod explain;
 pub mod explained;
 pub mod feature_set;
 mod hex;
+pub mod re_decide;
 pub mod reasons;
 pub mod record;
 pub mod sentences;
@@ -28,6 +29,7 @@ pub use chain::{
 };
 pub use explained::{ExplainError, Explanation, Mixture, Model, Part};
 pub use feature_set::{FeatureSet, FeatureSetError, FeatureSetId};
+pub use re_decide::{ReDecideError, ReDecided, ReDecider};
 pub use reasons::{Reason, Share, reasons};
 pub use record::{Feature, MAX_MOVED, Moved, Previous, Record, RecordError, Specialist};
 pub use sentences::{Sentences, sentences};

@@ -213,13 +213,13 @@ fn compared(record: &Record, set: &FeatureSet, values: &[Option<f64>], explanati
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::forensics::record::tests::{typical, typical_set};
     use crate::inference::InferenceConfig;
 
     /// A record of the demo's models, with every value missing.
-    fn of_the_demo() -> (Record, FeatureSet, Vec<Arc<models::Model>>) {
+    pub(in crate::forensics) fn of_the_demo() -> (Record, FeatureSet, Vec<Arc<models::Model>>) {
         let models = Models::open(&InferenceConfig::default()).unwrap();
         let mut all: Vec<_> = models.current().models().to_vec();
         all.sort_by(|one, other| one.specialist().cmp(other.specialist()));

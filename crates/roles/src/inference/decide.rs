@@ -14,7 +14,7 @@ use tapedeck_contracts::{
 
 use super::{
     book::Holding,
-    config::InferenceConfig,
+    config::{InferenceConfig, Size},
     features::{FEATURES, Row},
     models::ModelSet,
     regime::REGIMES,
@@ -86,12 +86,8 @@ pub fn decide(config: &InferenceConfig, models: &ModelSet, situation: Situation<
     let p = sigmoid(margin);
     let confidence = p.max(1.0 - p);
     let size = config.size_of(situation.symbol);
-    let action = match p {
-        p if p >= 0.5 + config.band => Action::Buy,
-        p if p <= 0.5 - config.band => Action::Sell,
-        _ => Action::Hold,
-    };
-    let quantity = if action == Action::Hold { Decimal::ZERO } else { sized(size.max_size, confidence, size.lot) };
+    let action = action_of(p, config.band);
+    let quantity = quantity_of(action, p, size);
     let (mut reasons, checks) = match action {
         Action::Hold => (vec![BELOW_THRESHOLD.to_owned()], risk::nothing_to_check()),
         _ => {
@@ -151,6 +147,24 @@ pub fn sigmoid(margin: f64) -> f64 {
     } else {
         let odds = libm::exp(margin);
         odds / (1.0 + odds)
+    }
+}
+
+/// What a probability says to do: `band` is how far it has to be from one half for more
+/// than a HOLD.
+pub fn action_of(p: f64, band: f64) -> Action {
+    match p {
+        p if p >= 0.5 + band => Action::Buy,
+        p if p <= 0.5 - band => Action::Sell,
+        _ => Action::Hold,
+    }
+}
+
+/// How much an action at a probability is for, in whole lots.
+pub fn quantity_of(action: Action, p: f64, size: Size) -> Decimal {
+    match action {
+        Action::Hold => Decimal::ZERO,
+        _ => sized(size.max_size, p.max(1.0 - p), size.lot),
     }
 }
 

@@ -271,6 +271,25 @@ impl Models {
         Ok(model)
     }
 
+    /// The names of the specialists.
+    pub fn specialists(&self) -> &[String; 3] {
+        &self.specialists
+    }
+
+    /// The versions of a specialist that there are files of, by name; those with a number
+    /// in the order of it, at last.
+    pub fn versions(&self, specialist: &str) -> Vec<String> {
+        match &self.dir {
+            None => vec![DEMO_VERSION.to_owned()],
+            Some(dir) => {
+                let mut found: Vec<(Option<u64>, String)> = files(&dir.join(specialist)).unwrap_or_default();
+                found.sort();
+                found.dedup();
+                found.into_iter().map(|(_, version)| version).collect()
+            }
+        }
+    }
+
     /// Which versions were current, of each specialist.
     pub fn history(&self) -> History {
         self.lock().history.clone()
@@ -413,20 +432,36 @@ fn load(dir: &Path, specialist: &str, version: &str) -> Result<Model, ModelError
 /// The version in a specialist's folder that has the largest number.
 fn newest(dir: &Path, specialist: &str) -> Result<String, ModelError> {
     let folder = dir.join(specialist);
-    let entries = fs::read_dir(&folder).map_err(|error| {
+    let found = files(&folder).map_err(|error| {
         ModelError::NotThere(format!("{}: {error}; every specialist has a folder of its own", folder.display()))
     })?;
-    let version = |path: PathBuf| {
-        let ending = path.extension()?.to_str()?;
-        let version = path.file_stem()?.to_str()?.to_owned();
-        let number: u64 = version.strip_prefix('v').unwrap_or(&version).parse().ok()?;
-        ENDINGS.contains(&ending).then_some((number, version))
-    };
-    let versions = entries.filter_map(|entry| version(entry.ok()?.path()));
-    versions
+    let unnumbered: Vec<&str> =
+        found.iter().filter(|(number, _)| number.is_none()).map(|(_, version)| version.as_str()).collect();
+    if !unnumbered.is_empty() {
+        tracing::warn!(
+            "{}: {} cannot be the newest version, as the name has no number (`v<n>` or `<n>`, as in v12.json); it \
+             decides once a model_update names it",
+            folder.display(),
+            unnumbered.join(", ")
+        );
+    }
+    found
+        .into_iter()
+        .filter(|(number, _)| number.is_some())
         .max()
         .map(|(_, version)| version)
         .ok_or_else(|| ModelError::NotThere(format!("{}: no `v<n>.json`, `.ubj` or `.txt` is in it", folder.display())))
+}
+
+/// The versions that a folder has files of, each with its number where it has one.
+fn files(folder: &Path) -> std::io::Result<Vec<(Option<u64>, String)>> {
+    let version = |path: PathBuf| {
+        let ending = path.extension()?.to_str()?;
+        let version = path.file_stem()?.to_str()?.to_owned();
+        let number: Option<u64> = version.strip_prefix('v').unwrap_or(&version).parse().ok();
+        ENDINGS.contains(&ending).then_some((number, version))
+    };
+    Ok(fs::read_dir(folder)?.filter_map(|entry| version(entry.ok()?.path())).collect())
 }
 
 #[cfg(test)]
