@@ -32,6 +32,53 @@ fn replayed(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     (data, serving)
 }
 
+/// Compares an answer with its schema: every key is described, and every required one there.
+fn as_described(document: &Value, schema: &Value, answer: &Value, path: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let schema = document.pointer(name.trim_start_matches('#')).unwrap_or_else(|| panic!("{path}: no {name}"));
+        return as_described(document, schema, answer, path);
+    }
+    if let Some(ways) = schema["oneOf"].as_array() {
+        let way = ways.iter().find(|way| (way["type"] == "null") == answer.is_null());
+        return as_described(
+            document,
+            way.unwrap_or_else(|| panic!("{path}: {answer} is none of {ways:?}")),
+            answer,
+            path,
+        );
+    }
+    match answer {
+        Value::Object(members) => {
+            let (known, any) = (schema["properties"].as_object(), &schema["additionalProperties"]);
+            for (name, value) in members {
+                let of_it = known.and_then(|known| known.get(name)).or_else(|| any.is_object().then_some(any));
+                let of_it = of_it.unwrap_or_else(|| panic!("{path}.{name} is not described"));
+                as_described(document, of_it, value, &format!("{path}.{name}"));
+            }
+            for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                assert!(members.contains_key(name), "{path}.{name} is promised, and not there");
+            }
+        }
+        Value::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                as_described(document, &schema["items"], item, &format!("{path}[{at}]"));
+            }
+        }
+        value => {
+            let name = match value {
+                Value::Null => "null",
+                Value::Bool(_) => "boolean",
+                Value::String(_) => "string",
+                _ => "number",
+            };
+            let types = &schema["type"];
+            let is = |one: &Value| one == name || (name == "number" && one == "integer");
+            let fits = is(types) || types.as_array().is_some_and(|types| types.iter().any(is));
+            assert!(fits, "{path}: {value} is described as {types}");
+        }
+    }
+}
+
 fn first(deck: &Deck, filters: &str) -> Value {
     deck.get(&format!("/api/v1/forensics?limit=1&{filters}"))["items"][0].clone()
 }
@@ -66,6 +113,13 @@ fn every_decision_of_a_replay_is_explained_and_found_by_what_it_was() {
     assert!((together - number(&sums["prediction"])).abs() < 1e-5, "{why}");
     let fills = why["execution_details"].as_array().unwrap();
     assert!(fills.iter().any(|execution| execution["fill_id"] == fill["fill_id"]), "{why}");
+    // Nothing is answered that the description does not have, and nothing it promises is missing.
+    let described = deck.get("/openapi.json");
+    let schema = |path: &str| {
+        described["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"].clone()
+    };
+    as_described(&described, &schema("/api/v1/forensics/{decision_id}"), &why, "$");
+    as_described(&described, &schema("/api/v1/forensics"), &deck.get("/api/v1/forensics?limit=3"), "$");
     let short = deck.get(&format!("/api/v1/forensics/{id}?top=2"));
     assert_eq!(short["explanations"]["features"].as_array().unwrap().len(), 2);
     let features = sums["features"].as_array().unwrap().len() as u64 + sums["other"]["count"].as_u64().unwrap();

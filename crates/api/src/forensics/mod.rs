@@ -11,6 +11,7 @@ use tapedeck_store::{Explained, Store, StoreError};
 
 use crate::{app::App, problem::Problem};
 
+pub(crate) mod explanation;
 pub(crate) mod importance;
 pub(crate) mod list;
 pub(crate) mod one;

@@ -45,7 +45,7 @@ pub(crate) struct Pending {
         ("decision_id" = String, Path, description = "The decision's id"),
         ("top" = Option<u64>, Query, description = "How many features are named, the largest |SHAP value| first (20); the others are summed")),
     responses(
-        (status = 200, description = "The explanation", body = super::list::Explanation),
+        (status = 200, description = "The explanation", body = super::explanation::Explanation),
         (status = 202, description = "Not explained yet; `Retry-After` says when to ask again", body = Pending),
         (status = 404, description = "There is no such decision, or it was not explained", body = ProblemBody, content_type = "application/problem+json"),
         (status = "4XX", description = "What is wrong with the request", body = ProblemBody, content_type = "application/problem+json"),
