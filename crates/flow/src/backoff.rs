@@ -20,6 +20,8 @@ pub struct Backoff {
     failures: u32,
     first: Duration,
     longest: Duration,
+    /// Waits are cut at random.
+    jitter: bool,
 }
 
 /// For what is away and comes back: anything up to 50 ms, doubled with each
@@ -33,7 +35,14 @@ impl Default for Backoff {
 impl Backoff {
     /// The wait after the first failure is up to `first`, none is over `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { failures: 0, first, longest }
+        Self { failures: 0, first, longest, jitter: true }
+    }
+
+    /// So many waits that are a time together, each twice the one before: for something that
+    /// comes within that time or never. Nothing is asked of others, so none is cut.
+    pub fn spread(total: Duration, waits: u32) -> Self {
+        let parts = 2_u32.saturating_pow(waits.clamp(1, 16)) - 1;
+        Self { failures: 0, first: total / parts, longest: total, jitter: false }
     }
 
     /// The wait before the next try: anything up to the first, doubled with each
@@ -41,7 +50,7 @@ impl Backoff {
     pub fn next_wait(&mut self) -> Duration {
         let longest = self.first.saturating_mul(1_u32 << self.failures.min(16)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
-        longest.mul_f64(random_share())
+        if self.jitter { longest.mul_f64(random_share()) } else { longest }
     }
 
     /// It worked: the next failure is the first again.
@@ -64,6 +73,13 @@ fn random_share() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_that_are_spread_over_a_time_are_that_time_together() {
+        let mut backoff = Backoff::spread(Duration::from_secs(60), 4);
+        let waits: Vec<u64> = (0..4).map(|_| backoff.next_wait().as_secs()).collect();
+        assert_eq!(waits, [4, 8, 16, 32]);
+    }
 
     #[test]
     fn waits_grow_to_a_bound_and_start_again_after_a_success() {

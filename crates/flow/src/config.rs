@@ -28,6 +28,10 @@ pub struct DeliveryConfig {
     pub record_retry_first_ms: u64,
     /// The longest wait before any try of it.
     pub record_retry_longest_ms: u64,
+    /// The tries of a record are spread over so long, instead of by the two keys above: for
+    /// a role that knows for how long what it needs may be on its way. Not of a file.
+    #[serde(skip)]
+    pub record_wait: Option<Duration>,
     /// What waits in the memory of all roles of a process together, about.
     pub memory_cap_bytes: usize,
 }
@@ -40,6 +44,9 @@ impl DeliveryConfig {
 
     /// The waits between the tries of a record.
     pub fn record_backoff(&self) -> Backoff {
+        if let Some(wait) = self.record_wait {
+            return Backoff::spread(wait, self.record_tries.saturating_sub(1));
+        }
         let (first, longest) = (self.record_retry_first_ms, self.record_retry_longest_ms);
         Backoff::new(Duration::from_millis(first), Duration::from_millis(longest))
     }
@@ -61,6 +68,7 @@ impl Default for DeliveryConfig {
             record_tries: 5,
             record_retry_first_ms: 10,
             record_retry_longest_ms: 200,
+            record_wait: None,
             memory_cap_bytes: Budget::DEFAULT_BYTES,
         }
     }

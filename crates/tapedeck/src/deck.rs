@@ -4,6 +4,7 @@
 //! Not here: what the roles do, and the commands that use a deck.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use tapedeck_api::{Decides, Deps, Server};
 use tapedeck_flow::{
-    Aside, Boundaries, Budget, Failure, Gauges, Phase, Stop,
+    Aside, Boundaries, Budget, DeliveryConfig, Failure, Gauges, Phase, Stop,
     emitter::{Emitter, Producer},
 };
 use tapedeck_log::{Log, TopicConfig};
@@ -240,7 +241,13 @@ impl Deck {
     /// Who answers questions for decisions.
     fn decides(&self, config: &Config) -> Option<Arc<dyn Decides>> {
         let models = self.models.clone()?;
-        Some(Arc::new(Answers { config: config.inference(), models }))
+        let section = config.inference();
+        let mut accounts: BTreeSet<String> = config.sessions.iter().map(|session| session.account.clone()).collect();
+        if !accounts.is_empty() {
+            accounts.extend(section.account.clone());
+        }
+        let symbols = config.instruments.iter().map(|instrument| instrument.symbol.clone()).collect();
+        Some(Arc::new(Answers { config: section, models, accounts, symbols }))
     }
 
     /// Where the api listens.
@@ -366,7 +373,11 @@ impl Deck {
             Role::Forensics => {
                 let (store, models) =
                     (Arc::clone(&self.store), self.models.clone().expect("they are opened where forensics runs"));
-                Box::new(move || forensics::run(context, store, models, config.delivery))
+                // As long as inference waits for a file that it is told of.
+                let wait_s = config.inference_section.models.wait_s;
+                let record_wait = (wait_s > 0).then_some(Duration::from_secs(wait_s));
+                let delivery = DeliveryConfig { record_wait, ..config.delivery };
+                Box::new(move || forensics::run(context, store, models, delivery))
             }
             Role::Recorder => {
                 let store = Arc::clone(&self.store);
@@ -387,7 +398,11 @@ fn inference_work(context: Context, config: &Config, models: Arc<Models>, mode: 
         Mode::Live => inference::shell::Order::AtHand,
         Mode::Replay => inference::shell::Order::Numbered,
     };
-    inference::shell::run(context, config.inference(), models, order, config.delivery.clone())
+    let joining = inference::shell::Joining {
+        strategies: !config.strategies.is_empty(),
+        wait_ms: (mode == Mode::Live).then_some(config.broker.join_wait_ms),
+    };
+    inference::shell::run(context, config.inference(), models, order, joining, config.delivery.clone())
 }
 
 /// A log, the same where it may come later, and a store.

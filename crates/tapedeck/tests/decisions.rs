@@ -314,3 +314,53 @@ fn models_that_cannot_be_read_are_named_at_the_start() {
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(stderr(&output).contains("bull_specialist/v3.json"), "{}", stderr(&output));
 }
+
+#[test]
+fn decisions_on_signals_are_traded_the_same_in_every_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, config) = (dir.path().join("bars.csv"), dir.path().join("t.toml"));
+    bars(&file, &["AAA", "BBB", "CCC"], 400, 31);
+    let text_of = "[[strategies]]\nid = \"turns\"\nkind = \"sma_crossover\"\nsession_id = \"d\"\nfast = 2\nslow = 5\n\n\
+        [[sessions]]\nid = \"d\"\naccount = \"D\"\nmarket_source = \"replay\"\nsource = \"decisions\"\n\n\
+        [inference]\ntrigger = \"signals\"\nband = 0.001\nlot = \"0.001\"\n";
+    std::fs::write(&config, text_of).unwrap();
+    let replayed = |name: &str| {
+        let data = dir.path().join(name);
+        let args =
+            ["replay", text(&file), "--currency", "USD", "--config", text(&config), "--data", text(&data), "--json"];
+        (json(&args), all(&data, "trading_decisions"))
+    };
+    let (first, decisions) = replayed("first");
+    let signals = first["events"]["strategy-signals"].as_u64().unwrap();
+    assert!(signals > 50 && first["events"]["trading_decisions"] == signals, "{first}");
+    assert!(first["fills"].as_u64().unwrap() > 0, "{first}");
+    let said = |reason: &str| decisions.values().filter(|one| one["reasons"].to_string().contains(reason)).count();
+    assert!(said("signal_disagrees") > 0 && said("newest_features") == 0);
+    let (second, again) = replayed("second");
+    assert_eq!((&second["digest"], &again), (&first["digest"], &decisions));
+}
+
+#[test]
+fn a_question_for_an_account_or_symbol_that_nobody_trades_is_refused_with_those_there_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, data) = (dir.path().join("t.toml"), dir.path().join("data"));
+    let text_of = "[[sources]]\nid = \"m\"\nkind = \"generator\"\nvenue = \"SIM\"\nsymbols = [\"BTCUSDT\"]\nevents = 1\n\n\
+        [[instruments]]\nvenue = \"SIM\"\nsymbol = \"BTCUSDT\"\nquote_currency = \"USDT\"\n\n\
+        [[sessions]]\nid = \"s\"\naccount = \"TRADES\"\ncurrency = \"USDT\"\nmarket_source = \"m\"\nsource = \"decisions\"\n";
+    std::fs::write(&config, text_of).unwrap();
+    let deck = Deck::start(&["up", "--config", text(&config), "--data", text(&data)]);
+    let ask = |account: &str, symbol: &str| {
+        let mut question = question();
+        (question["account"], question["symbol"]) = (json!(account), json!(symbol));
+        deck.post(POST, JSON, &question.to_string())
+    };
+    assert_eq!(ask("TRADES", "BTCUSDT").0, 200);
+    for (account, symbol, path, known) in
+        [("TRADER", "BTCUSDT", "$.account", "TRADES"), ("TRADES", "BTCUSD", "$.symbol", "BTCUSDT")]
+    {
+        let (status, problem) = ask(account, symbol);
+        let error = &problem["errors"][0];
+        assert_eq!((status, &error["path"]), (422, &json!(path)), "{problem}");
+        assert!(error["detail"].as_str().unwrap().ends_with(&format!("there are {known}")), "{problem}");
+    }
+}

@@ -26,7 +26,7 @@ const FITTED: &str = include_str!("../../../../models/regimes.toml");
 pub struct InferenceConfig {
     /// Whether it decides on what the market sends.
     pub enabled: Enabled,
-    /// What a decision is made for: each final bar.
+    /// What a decision is made for: each final bar, or each signal.
     pub trigger: Trigger,
     /// For whom; that of the session whose source is decisions where absent.
     #[serde(with = "empty")]
@@ -86,6 +86,8 @@ pub enum Trigger {
     /// Each final bar of each symbol.
     #[default]
     Bars,
+    /// Each signal, on the features of the market event that it goes back to.
+    Signals,
 }
 
 /// One entry of `[[inference.sizes]]`; what it leaves out is the section's.
@@ -329,7 +331,7 @@ mod tests {
         ] {
             assert!(wrong.iter().any(|text| text.starts_with(&format!("{key}:"))), "{key} is not in {wrong:?}");
         }
-        assert!(toml::from_str::<InferenceConfig>("trigger = \"signals\"").is_err());
+        assert!(toml::from_str::<InferenceConfig>("trigger = \"moods\"").is_err());
     }
 
     #[test]

@@ -25,6 +25,9 @@ use super::{
 pub const BELOW_THRESHOLD: &str = "below_threshold";
 /// The signal that asked wants another direction.
 pub const SIGNAL_DISAGREES: &str = "signal_disagrees";
+/// Told beside the outcome, which it does not change: a signal was decided on the newest
+/// features, as it has no market event, or one whose features are not kept any more.
+pub const NEWEST_FEATURES: &str = "newest_features";
 /// The symbol has too few bars yet.
 pub const NOT_WARM: &str = "not_warm";
 /// The size comes to no lot.

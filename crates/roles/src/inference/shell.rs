@@ -1,4 +1,5 @@
-//! The inference role's shell: market events in; decisions, their risk decisions and
+//! The inference role's shell: market events in, and signals where those are decided on;
+//! decisions, their risk decisions and
 //! regime changes out, emitted at once. State, `@at` and offsets follow when they are
 //! durable; after a crash between the two the same decisions come again, with the
 //! same ids, and readers drop them.
@@ -9,6 +10,7 @@
 //!
 //! Not here: what is decided (`core`), models (`models`, `updates`).
 
+mod joined;
 mod ordered;
 mod updates;
 
@@ -27,13 +29,15 @@ use tapedeck_flow::{
 use tapedeck_log::{Log, Record, TopicPartition};
 
 use self::{
+    joined::Signals,
     ordered::Ordered,
     updates::{KeptModels, Loader},
 };
 use super::{
-    config::InferenceConfig,
-    core::{Desk, Named, Said},
-    models::Models,
+    config::{InferenceConfig, Trigger},
+    core::{Asked, Desk, Named},
+    decide::Decided,
+    models::{ModelSet, Models},
 };
 use crate::{Context, emitting};
 
@@ -41,6 +45,8 @@ use crate::{Context, emitting};
 pub const ROLE: &str = "inference";
 /// What it reads.
 pub const MARKET: &str = "market-data-updates";
+/// What it reads too, where it decides on signals.
+pub const SIGNALS: &str = "strategy-signals";
 /// Where decisions go.
 pub const DECISIONS: &str = "trading_decisions";
 /// Where changes of regime go.
@@ -55,6 +61,8 @@ const IDLE_LOOK: Duration = Duration::from_secs(60);
 
 /// The key of the state that says which models decide.
 const MODELS_KEY: &str = "models";
+/// The key of the state that says which signals are decided on.
+const SIGNALS_KEY: &str = "signals";
 
 /// In which order events of several partitions are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +74,8 @@ pub enum Order {
     Numbered,
 }
 
+pub use joined::Joining;
+
 /// Decides on this thread until somebody asks to stop. New models are loaded on a
 /// thread beside it, into `models`, which others may share.
 ///
@@ -76,6 +86,7 @@ pub fn run(
     config: InferenceConfig,
     models: Arc<Models>,
     order: Order,
+    joining: Joining,
     delivery: DeliveryConfig,
 ) -> Result<(), Failure> {
     let wrong = config.wrong();
@@ -83,7 +94,9 @@ pub fn run(
         return Err(Failure::Fatal(format!("the section `[inference]`: {}", wrong.join("; "))));
     }
     let loader = Loader::new(Arc::clone(&ctx.log), Arc::clone(&models), config.models.wait_s);
-    let shell = Shell::new(Arc::new(config), models, loader);
+    let signals = (config.trigger == Trigger::Signals)
+        .then(|| Signals::new(Arc::clone(&ctx.log), ctx.stop.clone(), Arc::clone(&ctx.gauges), joining));
+    let shell = Shell::new(Arc::new(config), models, loader, signals, Arc::clone(&ctx.gauges));
     let log = match order {
         Order::AtHand => Arc::clone(&ctx.log),
         Order::Numbered => Ordered::over(Arc::clone(&ctx.log)),
@@ -124,6 +137,9 @@ struct Shell {
     desk: Desk,
     models: Arc<Models>,
     loader: Loader,
+    /// Where those are decided on, and not bars.
+    signals: Option<Signals>,
+    gauges: Arc<Gauges>,
     /// What each partition's state says of the models.
     kept: BTreeMap<u32, KeptModels>,
     decisions: Arc<str>,
@@ -132,11 +148,19 @@ struct Shell {
 }
 
 impl Shell {
-    fn new(config: Arc<InferenceConfig>, models: Arc<Models>, loader: Loader) -> Self {
+    fn new(
+        config: Arc<InferenceConfig>,
+        models: Arc<Models>,
+        loader: Loader,
+        signals: Option<Signals>,
+        gauges: Arc<Gauges>,
+    ) -> Self {
         Self {
             desk: Desk::new(config),
             models,
             loader,
+            signals,
+            gauges,
             kept: BTreeMap::new(),
             decisions: DECISIONS.into(),
             regimes: REGIMES.into(),
@@ -145,22 +169,27 @@ impl Shell {
     }
 
     /// The records of what an event came to.
-    fn records(&self, cause: &Delivery, said: Said, out: &mut Vec<Record>) -> Result<(), Failure> {
-        let Said { decided, regime } = said;
-        let correlation = decided.decision.correlation_id.clone();
+    fn records(
+        &self,
+        cause: &Delivery,
+        decided: Option<Decided>,
+        regime: Option<RegimeChange>,
+        out: &mut Vec<Record>,
+    ) -> Result<(), Failure> {
+        let correlation = Some(correlation_of(cause));
         let mut add = |topic: &Arc<str>, id: EventId, event: Event| {
             let mut outbound = Outbound::caused_by(cause, Arc::clone(topic), id, event);
             outbound.correlation_id.clone_from(&correlation);
             out.push(outbound.into_record(ROLE)?);
             Ok::<_, Failure>(())
         };
-        let symbol = decided.decision.symbol.clone();
         if let Some(regime) = regime {
-            let id = EventId::derived(&cause.id, ROLE, REGIMES, &symbol, 0);
+            let id = EventId::derived(&cause.id, ROLE, REGIMES, &regime.symbol, 0);
             let regime = RegimeChange { event_id: Some(id.clone()), ..regime };
             add(&self.regimes, id, Event::RegimeChange(Box::new(regime)))?;
         }
-        let id = decided.decision.decision_id.clone();
+        let Some(decided) = decided else { return Ok(()) };
+        let (id, symbol) = (decided.decision.decision_id.clone(), decided.decision.symbol.clone());
         add(&self.decisions, id, Event::TradingDecision(Box::new(decided.decision)))?;
         if let Some(risk) = decided.risk {
             let id = EventId::derived(&cause.id, ROLE, RISK, &symbol, 0);
@@ -170,6 +199,64 @@ impl Shell {
         Ok(())
     }
 
+    /// Gives a market event to the desk, and what comes of it to the log.
+    fn market(
+        &mut self,
+        at: usize,
+        delivery: &Delivery,
+        models: &ModelSet,
+        out: &mut Vec<Record>,
+    ) -> Result<(), Failure> {
+        let Event::MarketData(market) = &delivery.event else { return Ok(()) };
+        let (partition, offset) = (delivery.record.partition, delivery.record.offset);
+        let (decided, regime) = match &mut self.signals {
+            None => {
+                let name = || named(delivery, &market.data.symbol);
+                let said = self.desk.take(partition, &market.data, models, name);
+                said.map_err(|detail| poison(at, delivery, detail))?.map(|said| (said.decided, said.regime)).unzip()
+            }
+            Some(signals) => {
+                for signal in signals.before(partition) {
+                    Gauges::add(&self.gauges.late, usize::from(signal.meta.root.is_some()));
+                    self.signal(partition, &signal, models, out)?;
+                }
+                (None, Some(self.desk.observe(partition, offset, &market.data)))
+            }
+        };
+        self.records(delivery, decided, regime.flatten(), out)?;
+        let caused = self.signals.as_mut().map(|signals| signals.of(partition, offset)).unwrap_or_default();
+        for signal in caused {
+            self.signal(partition, &signal, models, out)?;
+        }
+        Ok(())
+    }
+
+    /// Decides on a signal. One that cannot be decided on is a dead letter of its own: the
+    /// market event that it came with is not at fault.
+    fn signal(
+        &mut self,
+        partition: u32,
+        delivery: &Delivery,
+        models: &ModelSet,
+        out: &mut Vec<Record>,
+    ) -> Result<(), Failure> {
+        let Event::Signal(signal) = &delivery.event else { return Ok(()) };
+        let (body, symbol) = (&signal.data.signal, &signal.data.market_data.symbol);
+        let asked = Asked {
+            symbol,
+            source: delivery.meta.root_seq.as_ref().map(|seq| seq.source.as_str()),
+            root: delivery.meta.root.as_ref().filter(|root| root.topic == MARKET).map(|root| root.offset),
+            action: body.action,
+            timestamp: delivery.event_time(),
+        };
+        let decided = self.desk.signal(partition, &asked, models, named(delivery, symbol));
+        match (decided, &self.signals) {
+            (Ok(decided), _) => self.records(delivery, decided, None, out),
+            (Err(detail), Some(signals)) => signals.refuse(delivery, &detail),
+            (Err(_), None) => Ok(()), // Nobody reads signals then.
+        }
+    }
+
     /// The state that changed of a partition.
     fn changes(&mut self, partition: u32, models: &KeptModels, out: &mut Vec<StateChange>) {
         let mut changed = self.desk.take_changed(partition);
@@ -177,6 +264,8 @@ impl Shell {
             changed.push((MODELS_KEY.to_owned(), models.to_json()));
             self.kept.insert(partition, models.clone());
         }
+        let progress = self.signals.as_mut().and_then(|signals| signals.progress(partition));
+        changed.extend(progress.map(|progress| (SIGNALS_KEY.to_owned(), progress)));
         out.extend(changed.into_iter().map(|(key, value)| StateChange { partition, key, value: Some(value) }));
     }
 }
@@ -197,7 +286,12 @@ impl Handler for Shell {
             self.loader.go_on_from(&kept);
             self.kept.insert(partition.partition, kept);
         }
-        let state = state.iter().filter(|(key, _)| *key != MODELS_KEY);
+        if let Some(signals) = &mut self.signals {
+            let kept = state.get(SIGNALS_KEY).map(Bytes::as_ref);
+            let kept = signals.assign(partition.partition, kept);
+            kept.map_err(|error| unreadable(format!("`{SIGNALS_KEY}`: {error}")))?;
+        }
+        let state = state.iter().filter(|(key, _)| *key != MODELS_KEY && *key != SIGNALS_KEY);
         let state = state.map(|(key, value)| (key.as_str(), value.as_ref()));
         self.desk.assign(partition.partition, state).map_err(unreadable)
     }
@@ -205,25 +299,13 @@ impl Handler for Shell {
     fn handle(&mut self, batch: &[Delivery]) -> Result<LogEffect, Failure> {
         self.loader.start()?;
         let mut effect = LogEffect::default();
+        if let Some(signals) = &mut self.signals {
+            signals.gather(batch)?;
+        }
         // One set for the whole batch: a swap is seen by the next one.
         let (models, kept) = (self.models.current(), self.loader.kept());
         for at in in_order(batch) {
-            let delivery = &batch[at];
-            let Event::MarketData(market) = &delivery.event else { continue };
-            let name = || Named {
-                decision_id: EventId::derived(&delivery.id, ROLE, DECISIONS, &market.data.symbol, 0),
-                correlation_id: Some(delivery.correlation_id().unwrap_or(delivery.id.as_str()).to_owned()),
-            };
-            let said = self.desk.take(delivery.record.partition, &market.data, &models, name);
-            let said = said.map_err(|detail| Failure::Poison {
-                index: at,
-                place: delivery.place().to_string(),
-                path: None,
-                detail,
-            })?;
-            if let Some(said) = said {
-                self.records(delivery, said, &mut effect.first)?;
-            }
+            self.market(at, &batch[at], &models, &mut effect.first)?;
         }
         let partitions: std::collections::BTreeSet<u32> = batch.iter().map(|one| one.record.partition).collect();
         for partition in partitions {
@@ -234,8 +316,27 @@ impl Handler for Shell {
 
     fn revoked(&mut self, partition: &TopicPartition) {
         self.desk.revoke(partition.partition);
+        if let Some(signals) = &mut self.signals {
+            signals.revoke(partition.partition);
+        }
         self.kept.remove(&partition.partition);
     }
+}
+
+/// What names the decision that an event causes.
+fn named(cause: &Delivery, symbol: &str) -> Named {
+    Named {
+        decision_id: EventId::derived(&cause.id, ROLE, DECISIONS, symbol, 0),
+        correlation_id: Some(correlation_of(cause)),
+    }
+}
+
+fn correlation_of(cause: &Delivery) -> String {
+    cause.correlation_id().unwrap_or(cause.id.as_str()).to_owned()
+}
+
+fn poison(index: usize, delivery: &Delivery, detail: String) -> Failure {
+    Failure::Poison { index, place: delivery.place().to_string(), path: None, detail }
 }
 
 /// The places of a batch's deliveries in the order of the sequencer's numbers, each

@@ -5,7 +5,10 @@
 
 use tapedeck_roles::{
     forward_test::config::{SessionConfig, TradeSource},
-    inference::{InferenceConfig, config::Enabled},
+    inference::{
+        InferenceConfig,
+        config::{Enabled, Trigger},
+    },
 };
 
 use super::Config;
@@ -73,11 +76,13 @@ pub(super) fn check(config: &Config) -> Vec<String> {
             session.id, session.market_source
         ));
     }
-    for strategy in &config.strategies {
+    // Signals that are decided on may name the session whose account trades the decisions.
+    let asks = config.decides() && section.trigger == Trigger::Signals;
+    for strategy in config.strategies.iter().filter(|_| !asks) {
         if let Some(session) = trading(config).find(|session| session.id == strategy.session_id) {
             wrong.push(format!(
                 "strategies `{}`: session `{}` trades decisions, so none of its signals would trade; give it a session \
-                 whose source is \"signals\"",
+                 whose source is \"signals\", or decide on them: inference.trigger = \"signals\"",
                 strategy.id, session.id
             ));
         }
@@ -127,6 +132,8 @@ mod tests {
         let strategy = "[[strategies]]\nid = \"x\"\nkind = \"breakout\"\nsession_id = \"s\"\n";
         let said = config(&format!("{strategy}{SESSION}")).check().join("; ");
         assert!(said.contains(":1: strategies `x`: session `s` trades decisions"), "{said}");
+        let asked = config(&format!("[inference]\ntrigger = \"signals\"\n{strategy}{SESSION}"));
+        assert!(asked.check().is_empty(), "{:?}", asked.check());
         let said = config(&format!("[inference]\nband = 0.5\nsource = \"n\"\n{SESSION}")).check().join("; ");
         assert!(said.contains(":2: inference.band") && said.contains(":3: inference.source"), "{said}");
     }

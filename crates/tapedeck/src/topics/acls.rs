@@ -39,7 +39,11 @@ fn needs(role: Role) -> Needs {
     match role {
         Role::Market => of(&[MARKET], &[MARKET, "symbol-subscriptions"], true),
         Role::Strategy => of(&[MARKET], &[SIGNALS, "strategy-compilations"], true),
-        Role::Inference => of(&[MARKET, "model_updates"], &[DECISIONS, "regime_changes", "risk_decisions"], true),
+        // Signals and who makes them only where `inference.trigger` is "signals".
+        Role::Inference => Needs {
+            looks_at: vec!["strategy"],
+            ..of(&[MARKET, SIGNALS, "model_updates"], &[DECISIONS, "regime_changes", "risk_decisions"], true)
+        },
         Role::ForwardTest => Needs {
             looks_at: vec!["strategy", "inference"],
             ..of(

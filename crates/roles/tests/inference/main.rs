@@ -1,7 +1,7 @@
 //! The inference role on a real log: a generated market in, decisions out; restarts,
 //! new models while it runs, and partitions read in any order.
 //!
-//! Not here: what a decision is.
+//! Not here: what a decision is; `signals` has those that signals ask for.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has nothing to show")]
 
@@ -27,13 +27,15 @@ use tapedeck_roles::{
     Context,
     inference::{
         InferenceConfig, Models,
-        shell::{self, Order},
+        shell::{self, Joining, Order},
     },
     market::{
         Generator,
         config::{SourceConfig, SourceKind, Speed},
     },
 };
+
+mod signals;
 
 const GROUP: &str = "tapedeck.inference";
 const PARTITIONS: u32 = 3;
@@ -56,12 +58,16 @@ impl Tape {
             shell::REGIMES,
             shell::RISK,
             shell::MODEL_UPDATES,
+            shell::SIGNALS,
             "alerts.v1",
+            "strategy-compilations",
             "tapedeck.inference.state",
+            "tapedeck.strategy.state",
         ];
         let topics = names.map(|name| TopicConfig {
             name: name.into(),
-            partitions: PARTITIONS,
+            // Not as many as the market's, which they need not be.
+            partitions: if name == shell::SIGNALS { PARTITIONS - 1 } else { PARTITIONS },
             retention: None,
             retention_bytes: None,
             delete: !name.ends_with("state"),
@@ -73,7 +79,7 @@ impl Tape {
 
     fn read(&self, topic: &str) -> Vec<LogRecord> {
         let mut all = Vec::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..PARTITIONS - u32::from(topic == shell::SIGNALS) {
             let place = TopicPartition::new(topic, partition);
             let (start, end) = self.log.bounds(&place).unwrap();
             let mut reader = self.log.reader().unwrap();
@@ -98,7 +104,11 @@ impl Tape {
 
     /// Whether the group is behind all of the market.
     fn is_settled(&self) -> bool {
-        let committed = self.log.committed(GROUP).unwrap();
+        self.is_past_market(GROUP)
+    }
+
+    fn is_past_market(&self, group: &str) -> bool {
+        let committed = self.log.committed(group).unwrap();
         (0..PARTITIONS).all(|partition| {
             let place = TopicPartition::new(shell::MARKET, partition);
             let end = self.log.bounds(&place).unwrap().1;
@@ -119,9 +129,12 @@ struct How {
     order: Order,
     /// Records of a poll at most.
     batch: usize,
+    /// What decides on signals waits for strategies, for so long where it is live.
+    joining: Joining,
 }
 
-const LIVE: How = How { emits: true, order: Order::AtHand, batch: 50 };
+const LIVE: How =
+    How { emits: true, order: Order::AtHand, batch: 50, joining: Joining { strategies: false, wait_ms: Some(0) } };
 
 struct Running {
     stop: Stop,
@@ -146,7 +159,7 @@ impl Running {
             DeliveryConfig { batch_max_age_ms: 1, batch_max_records: how.batch, ..DeliveryConfig::default() };
         let models = Arc::new(Models::open(&tape.config).unwrap());
         let config = tape.config.clone();
-        let role = Some(thread::spawn(move || shell::run(ctx, config, models, how.order, delivery)));
+        let role = Some(thread::spawn(move || shell::run(ctx, config, models, how.order, how.joining, delivery)));
         Self { stop, gauges, role }
     }
 
