@@ -231,3 +231,20 @@ fn a_name_that_no_specialist_has_leaves_nothing_in_memory() {
     }
     assert_eq!(models.lock().models.len(), ALL.len());
 }
+
+#[test]
+fn a_version_without_a_number_is_there_to_be_named_and_never_the_newest() {
+    let (_dir, config) = folder(&[
+        ALL[0],
+        ("bull_specialist", "tuned"),
+        ("bull_specialist", "v10"),
+        ("bull_specialist", "v9"),
+        ALL[1],
+        ALL[2],
+    ]);
+    let models = Models::open(&config).expect("every specialist has one");
+    assert_eq!(models.current().versions()["bull_specialist"], "v10");
+    assert_eq!(models.versions("bull_specialist"), ["tuned", "v1", "v9", "v10"]);
+    assert!(models.version("bull_specialist", "tuned").is_ok());
+    assert!(models.versions("no_such_specialist").is_empty());
+}
