@@ -267,6 +267,26 @@ fn queries_end_and_go_on_over_a_link_that_is_silent_for_a_while() {
 }
 
 #[test]
+fn many_who_ask_a_silent_server_are_all_refused_and_go_on_when_it_answers() {
+    let Some(direct) = on_postgres() else { return };
+    let (proxy, config) = behind_a_proxy(&PostgresConfig { read_timeout_ms: 400, ..direct });
+    let store = open(&config);
+    store.apply(&next_batch(None)).expect("apply");
+    let count = || store.symbol_stats(None).map(|stats| stats[0].fills);
+    assert_eq!(count().expect("stats"), BATCH);
+    proxy.set(Fault::HalfOpen);
+    thread::scope(|scope| {
+        let asked: Vec<_> = (0..16).map(|_| scope.spawn(count)).collect();
+        for answer in asked.into_iter().map(|asked| asked.join().expect("no panic")) {
+            let Err(StoreError::Transient(why)) = answer else { panic!("answered") };
+            assert!(why.contains("PostgreSQL"), "{why}");
+        }
+    });
+    proxy.set(Fault::None);
+    until("the server to be asked again", || count().ok());
+}
+
+#[test]
 fn a_statement_that_takes_too_long_is_given_up_and_tried_again_later() {
     let Some(config) = on_postgres() else { return };
     let config = PostgresConfig { statement_timeout_ms: 300, ..config };

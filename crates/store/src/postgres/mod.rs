@@ -71,6 +71,9 @@ pub struct PostgresConfig {
     pub read_connections: usize,
     /// How long one statement may take.
     pub statement_timeout_ms: u64,
+    /// How long a query may take, and how long it waits for a server that is away; never
+    /// longer than a statement.
+    pub read_timeout_ms: u64,
     /// How long a connection may take to come up.
     pub connect_timeout_ms: u64,
     /// `auto` (hypertables where the extension is there), `yes` (or an error) or `no`.
@@ -90,6 +93,7 @@ impl Default for PostgresConfig {
             schema: "tapedeck".into(),
             read_connections: 4,
             statement_timeout_ms: 10_000,
+            read_timeout_ms: 2_000,
             connect_timeout_ms: 5_000,
             timescale: "auto".into(),
             bulk: "copy".into(),
@@ -107,6 +111,7 @@ impl fmt::Debug for PostgresConfig {
             schema,
             read_connections,
             statement_timeout_ms,
+            read_timeout_ms,
             connect_timeout_ms,
             timescale,
             bulk,
@@ -118,6 +123,7 @@ impl fmt::Debug for PostgresConfig {
             .field("schema", schema)
             .field("read_connections", read_connections)
             .field("statement_timeout_ms", statement_timeout_ms)
+            .field("read_timeout_ms", read_timeout_ms)
             .field("connect_timeout_ms", connect_timeout_ms)
             .field("timescale", timescale)
             .field("bulk", bulk)
@@ -157,9 +163,16 @@ impl PostgresStore {
             }
         }
         let connector = Arc::new(Connector::new(config)?);
-        let writer = Pool::new(Arc::clone(&connector), 1);
+        let writer = Pool::new(connector, 1);
         let layout = writer.with(|session| schema::migrate(session, &config.schema, &config.timescale))?;
-        let readers = (config.read_connections > 0).then(|| Pool::new(connector, config.read_connections));
+        let reading = PostgresConfig {
+            statement_timeout_ms: config.read_timeout_ms.min(config.statement_timeout_ms),
+            ..config.clone()
+        };
+        let readers = match config.read_connections {
+            0 => None,
+            places => Some(Pool::failing_fast(Arc::new(Connector::new(&reading)?), places)),
+        };
         let memory = apply::Memory::default();
         Ok(Arc::new(Self {
             schema: config.schema.clone(),

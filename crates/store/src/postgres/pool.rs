@@ -4,7 +4,10 @@
 //! Not here: what a connection is.
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -23,12 +26,55 @@ pub(super) struct Pool {
     free: Mutex<Vec<Option<Session>>>,
     freed: Condvar,
     places: usize,
+    /// Where those who ask do not wait for a server that is away; none where they do.
+    away: Option<Away>,
+}
+
+/// What is known of a server that is away: one at a time tries it again, and the others
+/// are told at once.
+#[derive(Default)]
+struct Away {
+    /// Why the last who tried got nothing; none where the server answers.
+    why: Mutex<Option<String>>,
+    is_tried: AtomicBool,
+}
+
+impl Away {
+    /// Lets a call through where the server answers, or nobody else tries it now.
+    fn enter(&self) -> Result<Option<Trying<'_>>> {
+        let Some(why) = locked(&self.why).clone() else { return Ok(None) };
+        if self.is_tried.swap(true, Ordering::AcqRel) {
+            return Err(StoreError::Transient(why));
+        }
+        Ok(Some(Trying(&self.is_tried)))
+    }
+
+    fn note<T>(&self, done: &Result<T>, is_lost: bool) {
+        *locked(&self.why) = match done {
+            Err(StoreError::Transient(why)) if is_lost => Some(why.clone()),
+            _ => None,
+        };
+    }
+}
+
+/// Whoever tries a server that is away.
+struct Trying<'a>(&'a AtomicBool);
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Pool {
     pub(super) fn new(connector: Arc<Connector>, places: usize) -> Self {
         let free = Mutex::new((0..places).map(|_| None).collect());
-        Self { connector, free, freed: Condvar::new(), places }
+        Self { connector, free, freed: Condvar::new(), places, away: None }
+    }
+
+    /// One whose calls fail at once while the server is known to be away.
+    pub(super) fn failing_fast(connector: Arc<Connector>, places: usize) -> Self {
+        Self { away: Some(Away::default()), ..Self::new(connector, places) }
     }
 
     /// Runs `work` on a connection, and again on a new one where it was lost in
@@ -39,12 +85,19 @@ impl Pool {
     /// Those of `work`; transient where no connection is to be had in time.
     pub(super) fn with<T>(&self, mut work: impl FnMut(&mut Session) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + self.connector.call_timeout();
+        let trying = self.away.as_ref().map(Away::enter).transpose()?.flatten();
         let mut place = self.take(deadline)?;
         let mut wait = Duration::ZERO;
         loop {
             if place.session.as_mut().is_none_or(|session| !session.look()) {
                 place.session = None;
-                place.session = Some(self.connect(deadline)?);
+                // Who tries a server that is away waits for nothing but its answer.
+                let until = if trying.is_some() { Instant::now() } else { deadline };
+                let connected = self.connect(deadline, until);
+                if let Some(away) = &self.away {
+                    away.note(&connected, true);
+                }
+                place.session = Some(connected?);
             }
             let session = place.session.as_mut().expect("invariant: connected above");
             session.work_until(deadline);
@@ -56,7 +109,12 @@ impl Pool {
                     thread::sleep(wait);
                     wait = next(wait);
                 }
-                done => return done,
+                done => {
+                    if let Some(away) = &self.away {
+                        away.note(&done, is_lost);
+                    }
+                    return done;
+                }
             }
         }
     }
@@ -75,11 +133,12 @@ impl Pool {
         Ok(Place { pool: self, session: free.swap_remove(at) })
     }
 
-    fn connect(&self, deadline: Instant) -> Result<Session> {
+    /// A connection by `deadline`; none is tried after `until`.
+    fn connect(&self, deadline: Instant, until: Instant) -> Result<Session> {
         let mut wait = BACKOFF.0;
         loop {
             match self.connector.connect(deadline) {
-                Err(StoreError::Transient(_)) if Instant::now() + wait < deadline => {
+                Err(StoreError::Transient(_)) if Instant::now() + wait < until => {
                     thread::sleep(wait);
                     wait = next(wait);
                 }
@@ -110,4 +169,35 @@ impl Drop for Place<'_> {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gone() -> Result<()> {
+        Err(StoreError::Transient("nobody at nowhere:1".into()))
+    }
+
+    #[test]
+    fn one_tries_a_server_that_is_away_and_the_others_are_told_why_at_once() {
+        let away = Away::default();
+        assert!(away.enter().unwrap().is_none());
+        away.note(&gone(), true);
+        let trying = away.enter().unwrap();
+        assert!(trying.is_some());
+        let told = away.enter().err().unwrap();
+        assert!(told.to_string().contains("nobody at nowhere:1"), "{told}");
+        drop(trying);
+        let trying = away.enter().unwrap();
+        away.note(&Ok(()), false);
+        assert!(away.enter().unwrap().is_none(), "the server answers while {} tries", trying.is_some());
+    }
+
+    #[test]
+    fn a_query_that_the_server_itself_gave_up_says_nothing_about_the_server() {
+        let away = Away::default();
+        away.note(&gone(), false);
+        assert!(away.enter().unwrap().is_none());
+    }
 }

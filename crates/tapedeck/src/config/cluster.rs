@@ -198,6 +198,13 @@ fn postgres(postgres: &PostgresConfig) -> Vec<String> {
             "a statement needs some time, and waiting must end",
         ),
         (
+            "read_timeout_ms",
+            postgres.read_timeout_ms,
+            100,
+            600_000,
+            "a query needs some time, and whoever asked waits for it",
+        ),
+        (
             "connect_timeout_ms",
             postgres.connect_timeout_ms,
             100,

@@ -117,6 +117,10 @@ pub(crate) fn run(
     phase: &dyn Fn(&str, u64),
     seen: &dyn Fn(u64),
 ) -> anyhow::Result<Moved> {
+    // All of a store is compared: its queries may take as long as anything else.
+    let mut to = to.clone();
+    to.postgres_section.read_timeout_ms = to.postgres_section.statement_timeout_ms;
+    let to = &to;
     if from.log.kind != LogKind::Embedded || from.store.kind != StoreKind::Sqlite {
         return Err(exit::input("--from must describe the embedded log and SQLite: that is what is moved"));
     }
