@@ -179,7 +179,7 @@ pub(super) fn margins<V: Lanes>(margins: &Margins<V::Number>, work: &mut Work<V>
     for (nth, out) in out.chunks_mut(V::COUNT * outputs).enumerate() {
         let rows = rows.slice(nth * V::COUNT, out.len() / outputs, features);
         let columns = &mut work.columns[..margins.table.columns.len()];
-        transpose(&margins.table, rows, columns);
+        transpose(&margins.table, rows, columns, (1, 0));
         work.sums.clear();
         work.sums.extend(margins.base.iter().map(|base| V::sums(*base)));
         for tree in &margins.trees {

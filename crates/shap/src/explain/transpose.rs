@@ -39,9 +39,9 @@ impl Rows<'_> {
 
 /// Rows to columns, rounded and with missing values filled in.
 #[inline(always)]
-pub(super) fn transpose<V: Lanes>(table: &Table, rows: Rows<'_>, columns: &mut [V]) {
+pub(super) fn transpose<V: Lanes>(table: &Table, rows: Rows<'_>, columns: &mut [V], (blocks, block): (usize, usize)) {
     let mut lanes = [V::Number::ZERO; MOST_LANES];
-    for (column, vector) in table.columns.iter().zip(columns) {
+    for (column, vector) in table.columns.iter().zip(columns.iter_mut().skip(block).step_by(blocks)) {
         match rows {
             Rows::Single(rows) => gather(rows, column.feature, table, &mut lanes),
             Rows::Double(rows) => gather(rows, column.feature, table, &mut lanes),

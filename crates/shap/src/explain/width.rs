@@ -89,7 +89,7 @@ impl Scratch {
 pub(super) fn explain(width: Width, program: &Program<f32>, scratch: &mut Scratch, rows: Rows<'_>, out: &mut [f64]) {
     assert!(width.is_supported(), "an explainer is made for a width that the processor has");
     match width {
-        Width::Portable => kernel::explain(program, &mut scratch.portable, rows, out),
+        Width::Portable => kernel::explain::<_, 8>(program, &mut scratch.portable, rows, out),
         // SAFETY: AVX2 is supported where AVX-512 is, as asserted above.
         #[cfg(target_arch = "x86_64")]
         Width::Avx512 if rows.len() <= FEW_ROWS * program.table.features => unsafe {
@@ -116,7 +116,7 @@ pub(super) fn explain_double(
 ) {
     assert!(width.is_supported(), "an explainer is made for a width that the processor has");
     match width {
-        Width::Portable => kernel::explain(program, &mut scratch.portable_double, rows, out),
+        Width::Portable => kernel::explain::<_, 8>(program, &mut scratch.portable_double, rows, out),
         // SAFETY: supported, as asserted above.
         #[cfg(target_arch = "x86_64")]
         Width::Avx2 => unsafe { x86::explain_avx2(program, &mut scratch.avx2_double, rows, out) },
@@ -184,7 +184,7 @@ mod x86 {
         rows: Rows<'_>,
         out: &mut [f64],
     ) {
-        kernel::explain(program, work, rows, out);
+        kernel::explain::<_, 4>(program, work, rows, out);
     }
 
     #[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
@@ -194,7 +194,7 @@ mod x86 {
         rows: Rows<'_>,
         out: &mut [f64],
     ) {
-        kernel::explain(program, work, rows, out);
+        kernel::explain::<_, 1>(program, work, rows, out);
     }
 
     #[target_feature(enable = "avx2,fma")]
