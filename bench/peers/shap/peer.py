@@ -20,6 +20,8 @@ from pathlib import Path
 # One thread, for all that is loaded below.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[name] = "1"
+# woodelf draws a progress bar for each batch.
+os.environ["TQDM_DISABLE"] = "1"
 
 import lightgbm
 import numpy as np

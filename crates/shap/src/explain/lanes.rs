@@ -173,9 +173,11 @@ where
 
 /// Two vectors for one: what is not arithmetic at a node (finding it, its numbers, and
 /// branches that are not foreseen) is done once for twice the rows.
+#[cfg(target_arch = "x86_64")]
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Twice<V>(V, V);
 
+#[cfg(target_arch = "x86_64")]
 impl<V: Lanes> Lanes for Twice<V> {
     type Number = V::Number;
     type Wide = (V::Wide, V::Wide);

@@ -106,6 +106,7 @@ fn exactly<T: Number>(value: f64) -> Option<T> {
 
 impl<T: Number> Margins<T> {
     /// How many numbers a row has.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn features(&self) -> usize {
         self.table.features
     }

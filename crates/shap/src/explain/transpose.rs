@@ -20,6 +20,7 @@ pub(super) enum Rows<'a> {
 
 impl Rows<'_> {
     /// How many numbers.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn len(self) -> usize {
         match self {
             Self::Single(rows) => rows.len(),

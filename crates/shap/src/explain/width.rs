@@ -11,9 +11,11 @@
 
 #![allow(unsafe_code, reason = "instructions of one processor family: see above why it is sound")]
 
+#[cfg(target_arch = "x86_64")]
+use super::lanes::Twice;
 use super::{
     kernel::{self, Work},
-    lanes::{Plain, Twice},
+    lanes::Plain,
     margins::{self, Margins},
     program::Program,
     transpose::Rows,
