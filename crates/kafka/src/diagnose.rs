@@ -23,10 +23,9 @@ pub(crate) fn unreachable(config: &KafkaConfig, seen: &[Seen], doing: &str) -> L
             _ => refused_tls(config, &refusal.reason, doing),
         }),
         _ => LogError::Transient(format!(
-            "cannot {doing}: no broker answered within {} ms. Tried {} ({}); {}. \
+            "cannot {doing}: no broker answers. Tried {} ({}); {}. \
              Check that the brokers run, that this machine reaches these addresses and those the brokers advertise, \
              and that kafka.security_protocol is what their listener speaks",
-            config.request_timeout_ms,
             config.bootstrap_servers,
             config.security_protocol.to_lowercase(),
             heard(seen),

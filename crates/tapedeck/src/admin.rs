@@ -11,6 +11,7 @@ use serde_json::Value;
 use tapedeck_flow::Stop;
 
 use crate::{
+    backends::LOG_FILE,
     chaos::rehearsal::Rehearsal,
     cli::Role,
     config::{Config, LogKind},
@@ -42,6 +43,22 @@ impl Admin {
             deck.serve(config)?;
             Ok(deck)
         })
+    }
+
+    /// The same to read what is there: a folder where nothing is stays as it is.
+    ///
+    /// # Errors
+    /// Those of [`Admin::connect`], and that the folder holds no log.
+    pub(crate) fn connect_to_read(config: &Config) -> anyhow::Result<Self> {
+        let dir = &config.data.dir;
+        if config.log.kind == LogKind::Embedded && dir.exists() && !dir.join(LOG_FILE).exists() {
+            return Err(exit::folder(format!(
+                "{} is no data folder of tapedeck: there is no {LOG_FILE} in it. Name the folder of `tapedeck up` or `tapedeck \
+                 demo` with --data",
+                dir.display()
+            )));
+        }
+        Self::connect(config)
     }
 
     /// The same for events that are kept to be sent; the log may be away.
@@ -135,7 +152,7 @@ impl Admin {
     /// # Errors
     /// The cluster refuses.
     pub(crate) fn close_emitting(self) -> anyhow::Result<()> {
-        let failure = self.own.as_ref().and_then(Deck::log_failure);
+        let failure = self.own.as_ref().and_then(Deck::late_failure);
         self.close();
         failure.map_or(Ok(()), |error| Err(error.context("the events are kept, and cannot be sent yet")))
     }

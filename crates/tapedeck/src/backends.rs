@@ -18,7 +18,7 @@ use tapedeck_store::{
 };
 
 use crate::{
-    awaited::Awaited,
+    awaited::{Awaited, Words},
     cli::Role,
     config::{Compression, Config, LogKind, StoreKind},
     deck::REPLAY_FILE,
@@ -174,7 +174,7 @@ pub(crate) fn await_log(
     config: &Config,
     wanted: Vec<TopicConfig>,
     stop: Stop,
-) -> anyhow::Result<Arc<Awaited>> {
+) -> anyhow::Result<Arc<Awaited<dyn Log>>> {
     let at_first = format!("none of the brokers {} has answered yet", config.kafka_section.bootstrap_servers);
     let (dir, config, mut connected) = (dir.to_owned(), config.clone(), None);
     let open = move || {
@@ -186,7 +186,24 @@ pub(crate) fn await_log(
         make_topics(&*log, &config, &wanted)?;
         Ok(log)
     };
-    Awaited::open(open, &at_first, tapedeck_kafka::MAX_RECORD_BYTES, stop)
+    let until_then = "roles wait, and POST /api/v1/events/{topic}?ack=spool is taken";
+    Awaited::open(open, &at_first, Words { name: "log", until_then }, stop)
+}
+
+/// Opens a store on a server, now or when it answers, unless somebody began to move to
+/// it and has not finished.
+///
+/// # Errors
+/// It refuses, or is half moved.
+pub(crate) fn await_store(dir: &Path, config: &Config, stop: Stop) -> anyhow::Result<Arc<Awaited<dyn Store>>> {
+    let (dir, config) = (dir.to_owned(), config.clone());
+    let open = move || {
+        let store = open_store(&dir, &config)?;
+        refuse_half_moved(&dir, &config, None, &*store)?;
+        Ok(store)
+    };
+    let until_then = "what is to be kept waits in the log, and what is asked of it gets a 503";
+    Awaited::open(open, "PostgreSQL has not answered yet", Words { name: "store", until_then }, stop)
 }
 
 /// Opens the store.

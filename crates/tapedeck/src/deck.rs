@@ -58,8 +58,7 @@ pub(crate) struct Deck {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) stop: Stop,
-    /// The log at its bottom, where it may come later than this process.
-    awaited: Option<Arc<Awaited>>,
+    awaited: Later,
     boundaries: Boundaries,
     framing: Framing,
     emitters: Emitters,
@@ -83,7 +82,7 @@ impl Deck {
         let (log, store) = Self::parts(&folder, config)?;
         backends::refuse_half_moved(folder.dir(), config, Some(&*log), &*store)?;
         backends::make_topics(&*log, config, &wanted_topics(&folder, config))?;
-        Self::of(folder, config, stop, (log, None, store), &Rehearsal::default())
+        Self::of(folder, config, stop, (log, store, Later::default()), &Rehearsal::default())
     }
 
     /// The same to look inside: topics of a cluster stay as they are.
@@ -95,7 +94,7 @@ impl Deck {
             return Self::open(folder, config, stop);
         }
         let (log, store) = Self::parts(&folder, config)?;
-        Self::of(folder, config, stop, (log, None, store), &Rehearsal::default())
+        Self::of(folder, config, stop, (log, store, Later::default()), &Rehearsal::default())
     }
 
     /// The same to run for good: brokers that are away are waited for, and what is
@@ -109,21 +108,34 @@ impl Deck {
         stop: Stop,
         rehearsal: &Rehearsal,
     ) -> anyhow::Result<Self> {
-        let wanted = wanted_topics(&folder, config);
-        if config.log.kind == LogKind::Embedded {
-            let (log, store) = Self::parts(&folder, config)?;
-            backends::refuse_half_moved(folder.dir(), config, None, &*store)?;
-            backends::make_topics(&*log, config, &wanted)?;
-            return Self::of(folder, config, stop, (log, None, store), rehearsal);
-        }
-        let store = backends::open_store(folder.dir(), config)?;
-        backends::refuse_half_moved(folder.dir(), config, None, &*store)?;
-        let awaited = backends::await_log(folder.dir(), config, wanted, stop.clone())?;
-        let log: Arc<dyn Log> = Arc::clone(&awaited) as Arc<dyn Log>;
-        Self::of(folder, config, stop, (log, Some(awaited), store), rehearsal)
+        let (dir, wanted, mut later) = (folder.dir(), wanted_topics(&folder, config), Later::default());
+        let store: Arc<dyn Store> = match config.store.kind {
+            StoreKind::Sqlite => Self::store(&folder, config)?,
+            StoreKind::Postgres => {
+                let awaited = later.store.insert(backends::await_store(dir, config, stop.clone())?);
+                Arc::clone(awaited) as Arc<dyn Store>
+            }
+        };
+        let log: Arc<dyn Log> = match config.log.kind {
+            LogKind::Embedded => {
+                let log = backends::open_log(dir, config)?;
+                backends::make_topics(&*log, config, &wanted)?;
+                log
+            }
+            LogKind::Kafka => {
+                let awaited = later.log.insert(backends::await_log(dir, config, wanted, stop.clone())?);
+                Arc::clone(awaited) as Arc<dyn Log>
+            }
+        };
+        Self::of(folder, config, stop, (log, store, later), rehearsal)
     }
 
     fn parts(folder: &Folder, config: &Config) -> anyhow::Result<(Arc<dyn Log>, Arc<dyn Store>)> {
+        let store = Self::store(folder, config)?;
+        Ok((backends::open_log(folder.dir(), config)?, store))
+    }
+
+    fn store(folder: &Folder, config: &Config) -> anyhow::Result<Arc<dyn Store>> {
         let dir = folder.dir();
         let is_embedded = config.log.kind == LogKind::Embedded && config.store.kind == StoreKind::Sqlite;
         if is_embedded && dir.join(LOG_FILE).exists() && !dir.join(STORE_FILE).exists() {
@@ -132,14 +144,14 @@ impl Deck {
                 dir.display()
             );
         }
-        Ok((backends::open_log(dir, config)?, backends::open_store(dir, config)?))
+        backends::open_store(dir, config)
     }
 
     fn of(
         folder: Folder,
         config: &Config,
         stop: Stop,
-        (log, awaited, store): Opened,
+        (log, store, awaited): Opened,
         rehearsal: &Rehearsal,
     ) -> anyhow::Result<Self> {
         let (log, store, boundaries) = (rehearsal.log(log), rehearsal.store(store), rehearsal.boundaries());
@@ -193,7 +205,7 @@ impl Deck {
     /// Keeps the models up to date where inference, which else does, runs elsewhere.
     fn follow_models(&self, config: &Config) -> anyhow::Result<()> {
         let Some(models) = self.models.clone() else { return Ok(()) };
-        let (log, stop, awaited) = (Arc::clone(&self.log), self.stop.clone(), self.awaited.clone());
+        let (log, stop, awaited) = (Arc::clone(&self.log), self.stop.clone(), self.awaited.log.clone());
         let wait_s = config.inference_section.models.wait_s;
         std::thread::Builder::new().name("models".into()).spawn(move || {
             if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
@@ -277,9 +289,10 @@ impl Deck {
         })
     }
 
-    /// Why the log could not be opened, where it was waited for and cannot be had.
-    pub(crate) fn log_failure(&self) -> Option<anyhow::Error> {
-        self.awaited.as_ref().and_then(|awaited| awaited.failure())
+    /// Why log or store could not be opened, where they were waited for and cannot be had.
+    pub(crate) fn late_failure(&self) -> Option<anyhow::Error> {
+        let of_log = self.awaited.log.as_ref().and_then(|log| log.failure());
+        of_log.or_else(|| self.awaited.store.as_ref().and_then(|store| store.failure()))
     }
 
     /// Asks all to stop and waits: each takes no more, makes visible what it
@@ -326,7 +339,7 @@ impl Deck {
             budget: Arc::clone(&self.budget),
         };
         let work = self.work_of(role, context, config, mode);
-        let (own, stop, awaited) = (Arc::clone(&gauges), self.stop.clone(), self.awaited.clone());
+        let (own, stop, awaited) = (Arc::clone(&gauges), self.stop.clone(), self.awaited.log.clone());
         let thread = std::thread::Builder::new().name(role.name().into()).spawn(move || {
             if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
                 return own.set_phase(Phase::Stopped);
@@ -405,8 +418,15 @@ fn inference_work(context: Context, config: &Config, models: Arc<Models>, mode: 
     inference::shell::run(context, config.inference(), models, order, joining, config.delivery.clone())
 }
 
-/// A log, the same where it may come later, and a store.
-type Opened = (Arc<dyn Log>, Option<Arc<Awaited>>, Arc<dyn Store>);
+/// The log at the bottom and the store, where they may come later than this process.
+#[derive(Default)]
+struct Later {
+    log: Option<Arc<Awaited<dyn Log>>>,
+    store: Option<Arc<Awaited<dyn Store>>>,
+}
+
+/// A log, a store, and which of them may come later.
+type Opened = (Arc<dyn Log>, Arc<dyn Store>, Later);
 
 /// The topics that a folder's log must have.
 fn wanted_topics(folder: &Folder, config: &Config) -> Vec<TopicConfig> {

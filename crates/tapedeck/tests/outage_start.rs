@@ -1,15 +1,15 @@
-//! A deck that is started while no broker answers: it serves, keeps what is posted
-//! with `?ack=spool`, and goes on by itself; what no waiting mends ends it.
+//! A deck that is started while no broker or no database answers: it serves, keeps what
+//! is posted, and goes on by itself; what no waiting mends ends it.
 //!
-//! Not here: brokers that go away under a running deck (`cluster`).
+//! Not here: servers that go away under a running deck (`cluster`).
 
 #![allow(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
-use common::{Deck, eventually, json, run, stderr, text};
+use common::{Deck, cluster, eventually, json, run, stderr, text};
 use serde_json::Value;
-use tapedeck_testbed::Cluster;
+use tapedeck_testbed::{Cluster, Proxy};
 
 mod common;
 
@@ -74,7 +74,7 @@ fn what_is_posted_before_the_first_broker_answers_is_stored_once_when_it_does() 
     // A command that is about the log itself does not wait for it.
     let elsewhere = dir.path().join("elsewhere");
     let listed = run(&["topics", "list", "--config", &file, "--data", text(&elsewhere)]);
-    assert!(!listed.status.success() && stderr(&listed).contains("no broker answered"), "{}", stderr(&listed));
+    assert!(!listed.status.success() && stderr(&listed).contains("no broker answers"), "{}", stderr(&listed));
 
     cluster.start_all();
     let fills = eventually("100 fills", || {
@@ -137,4 +137,48 @@ fn a_wrong_password_and_an_unknown_authority_end_the_start_with_their_message() 
         let said = stderr(&output);
         assert!(!output.status.success() && said.contains(word), "{said}");
     }
+}
+
+#[test]
+fn what_is_posted_before_the_database_answers_is_stored_once_when_it_does() {
+    let (Some(kafka), Some(postgres)) = (tapedeck_testbed::kafka(), tapedeck_testbed::postgres()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (who, at) = postgres.split_once('@').unwrap();
+    let (address, database) = at.split_once('/').unwrap();
+    let proxy = Proxy::before_none();
+    let prefix = format!("{}.", tapedeck_testbed::name("late"));
+    let through = format!("{who}@{}/{database}", proxy.address());
+    let file = cluster::config_of(dir.path(), "late", (&kafka, &prefix), &through, "");
+    let data = dir.path().join("data");
+    let deck = Deck::start(&["up", "--config", text(&file), "--data", text(&data)]);
+    assert_eq!(deck.ask("/health/live").0, 200);
+    let (status, why) = deck.ask("/health/ready");
+    assert!(status == 503 && why["detail"].as_str().unwrap().contains("PostgreSQL"), "{status} {why}");
+    assert_eq!(deck.ask("/api/fills").0, 503);
+    eventually("the log to take events", || {
+        let (status, _) = deck.post("/api/v1/events/exec.reports.v1", "application/x-ndjson", &reports(0..20));
+        (status == 202).then_some(())
+    });
+
+    proxy.lead_to(address);
+    eventually("the deck to be ready", || (deck.ask("/health/ready").0 == 200).then_some(()));
+    let fills = eventually("20 fills", || {
+        let fills = deck.ask("/api/fills?limit=1000").1["items"].as_array()?.clone();
+        (fills.len() >= 20).then_some(fills)
+    });
+    assert_eq!((fills.len(), ids(&fills).len()), (20, 20));
+    assert_eq!(deck.terminate(), 0);
+}
+
+#[test]
+fn a_database_that_refuses_the_password_ends_the_start_with_its_message() {
+    let (Some(kafka), Some(postgres)) = (tapedeck_testbed::kafka(), tapedeck_testbed::postgres()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (who, at) = postgres.split_once('@').unwrap();
+    let (user, _) = who.rsplit_once(':').unwrap();
+    let prefix = format!("{}.", tapedeck_testbed::name("refused"));
+    let file = cluster::config_of(dir.path(), "refused", (&kafka, &prefix), &format!("{user}:not-this-one@{at}"), "");
+    let output = run(&["up", "--config", text(&file), "--data", text(&dir.path().join("data"))]);
+    let said = stderr(&output);
+    assert!(!output.status.success() && said.contains("password"), "{said}");
 }

@@ -47,7 +47,7 @@ struct Shown {
 pub(super) fn run(config: &Config, args: &ConsumeArgs, json: bool) -> anyhow::Result<ExitCode> {
     let stop = Stop::new();
     stop_on_signals(&stop)?;
-    let admin = Admin::connect(config)?;
+    let admin = Admin::connect_to_read(config)?;
     let done = read(&admin, args, json, &stop);
     admin.close();
     done?;

@@ -2,7 +2,10 @@
 //!
 //! Not here: the generator.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use tapedeck_contracts::Timestamp;
 use tapedeck_flow::Stop;
@@ -76,7 +79,13 @@ struct Demo {
     inference: tapedeck_roles::inference::InferenceConfig,
 }
 
-pub(super) fn run(mut config: Config, data: Option<PathBuf>, args: &DemoArgs, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(
+    mut config: Config,
+    file: Option<&Path>,
+    data: Option<PathBuf>,
+    args: &DemoArgs,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
     let is_embedded = config.log.kind == LogKind::Embedded && config.store.kind == StoreKind::Sqlite;
     if data.is_none() && !is_embedded {
         // The config's folder is that of what runs for good on these servers.
@@ -91,6 +100,9 @@ pub(super) fn run(mut config: Config, data: Option<PathBuf>, args: &DemoArgs, js
     let mut deck = Deck::open(folder, &config, stop)?;
     deck.start(&config, &Role::ALL, Mode::Live)?;
     let url = deck.url().unwrap_or_default();
+    // What a command after this one needs to find the same log and store.
+    let file = file.map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+    let found_by = format!("--data {}{file}", config.data.dir.display());
     if json {
         show::json(&serde_json::json!({ "url": url, "account": "DEMO", "data": config.data.dir }));
     } else {
@@ -104,27 +116,24 @@ pub(super) fn run(mut config: Config, data: Option<PathBuf>, args: &DemoArgs, js
              {url}/docs\n\n\
              and see what the specialists decide, and why:\n  \
              {url}/api/v1/forensics?limit=5\n  \
-             tapedeck explain DECISION_ID --data {}\n\n\
+             tapedeck explain DECISION_ID {found_by}\n\n\
              Its times run ahead of the clock. Ctrl-C ends it; the same command goes on where it was.{}",
             args.speed,
             config.data.dir.display(),
             // The market of a first run begins now.
             Timestamp::from_millis(jiff::Timestamp::now().as_millisecond() - 60_000),
-            config.data.dir.display(),
-            names.map(|names| own_names(&names, &config)).unwrap_or_default(),
+            names.map(|names| own_names(&names, &found_by)).unwrap_or_default(),
         ));
     }
     up::watch(deck)
 }
 
 /// Where a demo lies on servers, and how it is removed.
-fn own_names(names: &OwnNames, config: &Config) -> String {
+fn own_names(names: &OwnNames, found_by: &str) -> String {
     format!(
         "\nOn the servers its topics begin with `{}` and its tables lie in the schema `{}`; the topics go with \
-         `tapedeck topics apply --data {} --delete TOPIC…`.",
-        names.prefix,
-        names.schema,
-        config.data.dir.display()
+         `tapedeck topics apply {found_by} --delete TOPIC…`.",
+        names.prefix, names.schema,
     )
 }
 

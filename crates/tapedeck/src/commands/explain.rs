@@ -81,7 +81,7 @@ struct Audit {
 }
 
 pub(super) fn run(config: &Config, args: &ExplainArgs, json: bool) -> anyhow::Result<ExitCode> {
-    let admin = Admin::connect(config)?;
+    let admin = Admin::connect_to_read(config)?;
     let top = if args.all { ALL } else { args.top };
     let answer =
         admin.get::<Value>(&format!("/api/v1/forensics/{}", escaped(&args.decision_id)), &[("top", top.to_string())]);

@@ -58,7 +58,7 @@ struct GroupPartition {
 }
 
 pub(super) fn run(config: &Config, command: &GroupsCommand, json: bool) -> anyhow::Result<ExitCode> {
-    let admin = Admin::connect(config)?;
+    let admin = Admin::connect_to_read(config)?;
     let done = answer(&admin, command, json);
     admin.close();
     done?;

@@ -51,7 +51,7 @@ pub(crate) fn run(cli: Cli, variables: &BTreeMap<String, String>) -> anyhow::Res
     match cli.command {
         Command::Config(command) => check_or_show(&config, &command, cli.config, json),
         Command::Up(args) => up::run(&checked(config)?, &args, &Rehearsal::of(variables).map_err(exit::input)?, json),
-        Command::Demo(args) => demo::run(config, cli.data, &args, json),
+        Command::Demo(args) => demo::run(config, cli.config.as_deref(), cli.data, &args, json),
         Command::Replay(args) if args.past.decisions => re_decide::run(&config, &args, json),
         Command::Replay(args) => replay::run(config, cli.data, &args, json),
         Command::Topics(command) => topics::run(&config, &command, json),

@@ -50,7 +50,7 @@ pub(super) fn run(config: &Config, args: &ReplayArgs, json: bool) -> anyhow::Res
     let stop = Stop::new();
     stop_on_signals(&stop)?;
     let question = question(args)?;
-    let admin = Admin::connect(config)?;
+    let admin = Admin::connect_to_read(config)?;
     let done = pages(&admin, question, args, json, &stop);
     admin.close();
     let all = done?;

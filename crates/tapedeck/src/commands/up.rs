@@ -44,7 +44,7 @@ pub(super) fn watch(deck: Deck) -> anyhow::Result<ExitCode> {
             told = trouble;
         }
     }
-    let (unopened, failed) = (deck.log_failure(), deck.failed());
+    let (unopened, failed) = (deck.late_failure(), deck.failed());
     deck.shut_down();
     if let Some(error) = unopened {
         return Err(error);

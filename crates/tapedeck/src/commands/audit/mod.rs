@@ -138,7 +138,7 @@ fn verify_all(config: &Config, args: &VerifyArgs, json: bool, stop: &Stop) -> an
         Some(path) => Origin::File(BufReader::new(
             File::open(path).map_err(|error| exit::input(format!("cannot read {}: {error}", path.display())))?,
         )),
-        None => Origin::Store(Box::new(Admin::connect(config)?)),
+        None => Origin::Store(Box::new(Admin::connect_to_read(config)?)),
     };
     let done = verdicts(&mut origin, args, &heads, stop);
     if let Origin::Store(admin) = origin {
@@ -402,7 +402,7 @@ fn tell(verdicts: &[Verdict], json: bool) {
 }
 
 fn export(config: &Config, args: &ExportArgs, stop: &Stop) -> anyhow::Result<ExitCode> {
-    let admin = Admin::connect(config)?;
+    let admin = Admin::connect_to_read(config)?;
     let done = write(&admin, args, stop);
     admin.close();
     let count = done?;

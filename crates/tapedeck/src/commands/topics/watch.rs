@@ -23,7 +23,7 @@ pub(super) fn run(config: &Config, args: &WatchArgs, json: bool) -> anyhow::Resu
         every.ok_or_else(|| exit::input(format!("--every: expected a time such as 2s, found `{}`", args.every)))?;
     let stop = Stop::new();
     crate::commands::stop_on_signals(&stop)?;
-    let admin = Admin::connect(config)?;
+    let admin = Admin::connect_to_read(config)?;
     let done = watch(&admin, args, every, json, &stop);
     admin.close();
     done

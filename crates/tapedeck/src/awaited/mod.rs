@@ -1,11 +1,11 @@
-//! A log that is not there yet: the process is started and serves while brokers
-//! cannot be reached, and goes on by itself when they answer.
+//! A log or a store that is not there yet: the process is started and serves while its
+//! servers cannot be reached, and goes on by itself when they answer.
 //!
-//! A thread tries to open the log, with a growing wait between tries, until it is
+//! A thread tries to open it, with a growing wait between tries, until it is
 //! open, or fails for a reason that no waiting mends. Until then every call fails at
 //! once as transient, with what was tried last; roles wait.
 //!
-//! Not here: a log that goes away later, which its own calls report.
+//! Not here: one that goes away later, which its own calls report.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
@@ -13,28 +13,38 @@ use std::{
 };
 
 use tapedeck_flow::{Stop, backoff::Backoff};
-use tapedeck_log::{
-    Figure, GroupInfo, GroupOffset, Log, LogError, Member, Placement, Reader, Record, Replication, Result, TopicConfig,
-    TopicInfo, TopicPartition, Unframe,
-};
+use tapedeck_log::LogError;
+use tapedeck_store::StoreError;
 
 use crate::show;
 
-/// So long a start waits for the log before it goes on without it: a cluster that is
+mod log;
+mod store;
+
+/// What is said of the one that is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    /// What it is.
+    pub(crate) name: &'static str,
+    /// What goes on without it.
+    pub(crate) until_then: &'static str,
+}
+
+/// So long a start waits for it before it goes on without it: a cluster that is
 /// well answers within a fraction of it, and probes of a process are not kept waiting.
 const AT_START: Duration = Duration::from_secs(3);
-/// The wait after a first try; a try itself takes `kafka.request_timeout_ms` where
-/// nobody answers, so waits are short beside it.
+/// The wait after a first try; a try itself takes seconds where nobody answers
+/// (`kafka.request_timeout_ms`, `postgres.connect_timeout_ms`), so waits are short beside it.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait between tries: brokers that are back are used within so long.
+/// The longest wait between tries: servers that are back are used within so long.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How often a role that waits looks whether it should stop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A log, once it is there.
-pub(crate) struct Awaited {
-    log: OnceLock<Arc<dyn Log>>,
-    max_record_bytes: usize,
+/// A log or a store, once it is there.
+pub(crate) struct Awaited<T: ?Sized> {
+    opened: OnceLock<Arc<T>>,
+    words: Words,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -45,42 +55,38 @@ struct State {
     why: String,
     /// Why it is not tried again.
     failed: Option<anyhow::Error>,
-    /// The thread has ended: the log is there, or never will be.
+    /// The thread has ended: it is there, or never will be.
     is_over: bool,
 }
 
-impl Awaited {
-    /// Opens a log on a thread of its own, and waits a moment for it. `at_first`
+impl<T: ?Sized + Send + Sync + 'static> Awaited<T> {
+    /// Opens it on a thread of its own, and waits a moment for it. `at_first`
     /// is what is said to who asks before the first try has ended.
     ///
     /// # Errors
     /// It failed within that moment, and waiting would not help. Where that comes later, `stop`
     /// is requested and [`Awaited::failure`] says why.
     pub(crate) fn open(
-        open: impl FnMut() -> anyhow::Result<Arc<dyn Log>> + Send + 'static,
+        open: impl FnMut() -> anyhow::Result<Arc<T>> + Send + 'static,
         at_first: &str,
-        max_record_bytes: usize,
+        words: Words,
         stop: Stop,
     ) -> anyhow::Result<Arc<Self>> {
-        Self::open_within(AT_START, open, at_first, max_record_bytes, stop)
+        Self::open_within(AT_START, open, at_first, words, stop)
     }
 
     fn open_within(
         at_start: Duration,
-        mut open: impl FnMut() -> anyhow::Result<Arc<dyn Log>> + Send + 'static,
+        mut open: impl FnMut() -> anyhow::Result<Arc<T>> + Send + 'static,
         at_first: &str,
-        max_record_bytes: usize,
+        words: Words,
         stop: Stop,
     ) -> anyhow::Result<Arc<Self>> {
-        let state = State { why: at_first.to_owned(), ..State::default() };
-        let awaited = Arc::new(Self {
-            log: OnceLock::new(),
-            max_record_bytes,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        });
+        let state = Mutex::new(State { why: at_first.to_owned(), ..State::default() });
+        let awaited = Arc::new(Self { opened: OnceLock::new(), words, state, changed: Condvar::new() });
         let own = Arc::clone(&awaited);
-        std::thread::Builder::new().name("log-opens".into()).spawn(move || own.try_until_open(&mut open, &stop))?;
+        let name = format!("{}-opens", words.name);
+        std::thread::Builder::new().name(name).spawn(move || own.try_until_open(&mut open, &stop))?;
         if !awaited.is_open_within(at_start)
             && let Some(error) = awaited.failure()
         {
@@ -89,16 +95,17 @@ impl Awaited {
         Ok(awaited)
     }
 
-    fn try_until_open(&self, open: &mut dyn FnMut() -> anyhow::Result<Arc<dyn Log>>, stop: &Stop) {
+    fn try_until_open(&self, open: &mut dyn FnMut() -> anyhow::Result<Arc<T>>, stop: &Stop) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let Words { name, until_then } = self.words;
         while !stop.requested() {
             match open() {
-                Ok(log) => {
-                    let _ = self.log.set(log);
+                Ok(opened) => {
+                    let _ = self.opened.set(opened);
                     self.state().is_over = true;
                     self.changed.notify_all();
                     if backoff.failures() > 0 {
-                        show::say("the log answers: the roles go on");
+                        show::say(&format!("the {name} answers: the roles go on"));
                     }
                     return;
                 }
@@ -106,11 +113,11 @@ impl Awaited {
                     self.state().why = format!("{error:#}");
                     if backoff.failures() == 0 {
                         show::say(&format!(
-                            "the log is not there yet: {error:#}.\nThis process goes on by itself when it is; until then roles \
-                             wait, and POST /api/v1/events/{{topic}}?ack=spool is taken"
+                            "the {name} is not there yet: {error:#}.\nThis process goes on by itself when it is; until then \
+                             {until_then}"
                         ));
                     }
-                    tracing::info!(tries = backoff.failures() + 1, "the log cannot be opened yet: {error:#}");
+                    tracing::info!(tries = backoff.failures() + 1, "the {name} cannot be opened yet: {error:#}");
                     stop.wait(backoff.next_wait());
                 }
                 Err(error) => {
@@ -127,7 +134,7 @@ impl Awaited {
         }
     }
 
-    /// Waits until the log is there; false where somebody asked to stop before.
+    /// Waits until it is there; false where somebody asked to stop before.
     pub(crate) fn wait(&self, stop: &Stop) -> bool {
         while !stop.requested() {
             if self.is_open_within(LOOK_EVERY) {
@@ -137,7 +144,7 @@ impl Awaited {
         false
     }
 
-    /// Why the log will never be there; the first who asks is told.
+    /// Why it will never be there; the first who asks is told.
     pub(crate) fn failure(&self) -> Option<anyhow::Error> {
         self.state().failed.take()
     }
@@ -152,102 +159,34 @@ impl Awaited {
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.log.get().is_some()
+        self.opened.get().is_some()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn there(&self) -> Result<&Arc<dyn Log>> {
-        self.log.get().ok_or_else(|| LogError::Transient(self.state().why.clone()))
+    /// It, or what was tried last.
+    fn there(&self) -> Result<&Arc<T>, String> {
+        self.opened.get().ok_or_else(|| self.state().why.clone())
     }
 }
 
 /// Whether the same may work later, without anybody doing anything here.
 fn is_transient(error: &anyhow::Error) -> bool {
-    error.chain().find_map(|cause| cause.downcast_ref::<LogError>()).is_some_and(LogError::is_transient)
-}
-
-impl Log for Awaited {
-    fn create_topics(&self, topics: &[TopicConfig]) -> Result<()> {
-        self.there()?.create_topics(topics)
-    }
-
-    fn topics(&self) -> Result<Vec<TopicInfo>> {
-        self.there()?.topics()
-    }
-
-    fn add_partitions(&self, topic: &str, partitions: u32) -> Result<()> {
-        self.there()?.add_partitions(topic, partitions)
-    }
-
-    fn delete_topics(&self, topics: &[Arc<str>]) -> Result<()> {
-        self.there()?.delete_topics(topics)
-    }
-
-    fn wanted_replication(&self) -> Result<Option<Replication>> {
-        self.there()?.wanted_replication()
-    }
-
-    fn figures(&self) -> Vec<Figure> {
-        self.log.get().map(|log| log.figures()).unwrap_or_default()
-    }
-
-    fn append(&self, records: Vec<Record>) -> Result<Vec<Placement>> {
-        self.there()?.append(records)
-    }
-
-    fn unframe(&self) -> Option<&dyn Unframe> {
-        self.log.get()?.unframe()
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.max_record_bytes
-    }
-
-    fn append_kept(&self, records: &[Record]) -> Result<Vec<Placement>> {
-        self.there()?.append_kept(records)
-    }
-
-    fn bounds(&self, partition: &TopicPartition) -> Result<(u64, u64)> {
-        self.there()?.bounds(partition)
-    }
-
-    fn written_end(&self, partition: &TopicPartition) -> Result<u64> {
-        self.there()?.written_end(partition)
-    }
-
-    fn offset_at(&self, partition: &TopicPartition, timestamp_ms: i64) -> Result<u64> {
-        self.there()?.offset_at(partition, timestamp_ms)
-    }
-
-    fn reader(&self) -> Result<Box<dyn Reader>> {
-        self.there()?.reader()
-    }
-
-    fn join(&self, group: &str, member: &str, topics: &[Arc<str>]) -> Result<Box<dyn Member>> {
-        self.there()?.join(group, member, topics)
-    }
-
-    fn committed(&self, group: &str) -> Result<Vec<GroupOffset>> {
-        self.there()?.committed(group)
-    }
-
-    fn groups(&self) -> Result<Vec<GroupInfo>> {
-        self.there()?.groups()
-    }
-
-    fn reset_offsets(&self, group: &str, offsets: &[GroupOffset]) -> Result<()> {
-        self.there()?.reset_offsets(group, offsets)
-    }
+    error.chain().any(|cause| {
+        cause.downcast_ref::<LogError>().is_some_and(LogError::is_transient)
+            || matches!(cause.downcast_ref::<StoreError>(), Some(StoreError::Transient(_)))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use tapedeck_log::{EmbeddedConfig, EmbeddedLog};
+    use tapedeck_log::{EmbeddedConfig, EmbeddedLog, Log};
 
     use super::*;
+
+    const WORDS: Words = Words { name: "log", until_then: "roles wait" };
 
     fn embedded(dir: &tempfile::TempDir) -> Arc<dyn Log> {
         EmbeddedLog::open(dir.path(), EmbeddedConfig::default()).unwrap()
@@ -268,7 +207,7 @@ mod tests {
             Ok(Arc::clone(&opened))
         };
         let stop = Stop::new();
-        let awaited = Awaited::open_within(Duration::ZERO, open, "nowhere:1", 1 << 20, stop.clone()).unwrap();
+        let awaited = Awaited::open_within(Duration::ZERO, open, "nowhere:1", WORDS, stop.clone()).unwrap();
         assert!(matches!(awaited.topics(), Err(LogError::Transient(why)) if why.contains("nowhere:1")));
         go.send(()).unwrap();
         assert!(awaited.wait(&stop));
@@ -278,20 +217,20 @@ mod tests {
 
     #[test]
     fn what_no_waiting_mends_ends_the_start_with_its_words() {
-        let open = || Err(LogError::Fatal("the password is wrong".into()).into());
-        let error = Awaited::open(open, "somewhere:1", 1 << 20, Stop::new()).err().unwrap();
+        let open = || -> anyhow::Result<Arc<dyn Log>> { Err(LogError::Fatal("the password is wrong".into()).into()) };
+        let error = Awaited::open(open, "somewhere:1", WORDS, Stop::new()).err().unwrap();
         assert!(error.to_string().contains("the password is wrong"), "{error}");
     }
 
     #[test]
     fn what_no_waiting_mends_and_comes_late_stops_the_process() {
         let (go, may) = std::sync::mpsc::sync_channel::<()>(0);
-        let open = move || {
+        let open = move || -> anyhow::Result<Arc<dyn Log>> {
             may.recv()?;
             Err(LogError::Fatal("the password is wrong".into()).into())
         };
         let stop = Stop::new();
-        let awaited = Awaited::open_within(Duration::ZERO, open, "somewhere:1", 1 << 20, stop.clone()).unwrap();
+        let awaited = Awaited::open_within(Duration::ZERO, open, "somewhere:1", WORDS, stop.clone()).unwrap();
         go.send(()).unwrap();
         assert!(!awaited.wait(&stop));
         assert!(awaited.failure().is_some_and(|error| error.to_string().contains("the password is wrong")));
