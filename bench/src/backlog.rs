@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(3_600);
 /// `away` is the pause, and the pace at which decisions came and keep coming.
 pub(crate) fn run(dir: &Path, away: Pace) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(dir)?;
-    let log: Arc<dyn Log> = EmbeddedLog::open(&dir.path().join("log.db"), EmbeddedConfig::default())?;
+    let log: Arc<dyn Log> = EmbeddedLog::open(dir.path(), EmbeddedConfig::default())?;
     log.create_topics(&topics::of_catalogue(None))?;
     let waiting = fill(&*log, 0, away.calls())?;
     let store = SqliteStore::open(&dir.path().join("store.db"), SqliteConfig::default())?;
@@ -68,7 +68,7 @@ pub(crate) fn run(dir: &Path, away: Pace) -> anyhow::Result<()> {
 
 /// Writes a backlog where the program finds it, for what is measured beside its reader.
 pub(crate) fn write(dir: &Path, count: u64) -> anyhow::Result<()> {
-    let log = EmbeddedLog::open(&dir.join("log.db"), EmbeddedConfig::default())?;
+    let log = EmbeddedLog::open(dir, EmbeddedConfig::default())?;
     log.create_topics(&topics::of_catalogue(None))?;
     let began = Instant::now();
     fill(&*log, 0, count)?;

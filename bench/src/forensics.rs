@@ -50,7 +50,7 @@ const EMITS: &str = "inference";
 
 pub(crate) fn run(dir: &Path, pace: Pace) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(dir)?;
-    let log: Arc<dyn Log> = EmbeddedLog::open(&dir.path().join("log.db"), EmbeddedConfig::default())?;
+    let log: Arc<dyn Log> = EmbeddedLog::open(dir.path(), EmbeddedConfig::default())?;
     log.create_topics(&topics::of_catalogue(None))?;
     let store = SqliteStore::open(&dir.path().join("store.db"), SqliteConfig::default())?;
     let models = Arc::new(Models::open(&InferenceConfig::default())?);

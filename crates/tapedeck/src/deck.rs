@@ -344,6 +344,9 @@ impl Deck {
             if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
                 return own.set_phase(Phase::Stopped);
             }
+            if role == Role::Forensics {
+                let_others_first();
+            }
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
                 .unwrap_or_else(|_| Err(Failure::Fatal("the role panicked; the lines above say where".into())));
             match ended {
@@ -416,6 +419,19 @@ fn inference_work(context: Context, config: &Config, models: Arc<Models>, mode: 
         wait_ms: (mode == Mode::Live).then_some(config.broker.join_wait_ms),
     };
     inference::shell::run(context, config.inference(), models, order, joining, config.delivery.clone())
+}
+
+/// Who explains takes what the trading path leaves: with a backlog it would work on all
+/// cores, and a decision over HTTP would wait for one. Threads that this one starts are alike.
+fn let_others_first() {
+    /// About a tenth of the share of a thread at 0, where both want a core.
+    #[cfg(target_os = "linux")]
+    const NICE: i32 = 10;
+    // Elsewhere it would be the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!("forensics keeps its priority: {error}");
+    }
 }
 
 /// The log at the bottom and the store, where they may come later than this process.

@@ -154,4 +154,6 @@ pub(crate) struct AuditPlace {
     hash: String,
     /// The hash of the record before it, or what the chain starts from; null where retention took that record.
     previous_hash: Option<String>,
+    /// Whether the record and the hash before it still make its hash; null where that one is not there.
+    intact: Option<bool>,
 }

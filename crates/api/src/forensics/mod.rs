@@ -109,9 +109,11 @@ impl App {
                 Problem::field(axum::http::StatusCode::UNPROCESSABLE_ENTITY, path, detail)
             }
             ExplainsError::Unavailable(detail) => Problem::unavailable(detail, 1),
-            ExplainsError::Broken(detail) => {
-                Problem::internal(&format!("{detail}; `tapedeck audit verify` tells whether records were changed"))
-            }
+            // Said to who asks: nobody but a person who looks at the store can mend it.
+            ExplainsError::Broken(detail) => Problem::new(
+                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+                format!("what is stored cannot be read: {detail}. `tapedeck audit verify` finds what was changed"),
+            ),
         })
     }
 }

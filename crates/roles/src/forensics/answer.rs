@@ -24,6 +24,10 @@ pub const TOP: usize = 20;
 /// answer stays below a megabyte.
 pub const MAX_EXECUTIONS: usize = 1_000;
 
+/// What stands before the sentences of a record that does not fit its hash.
+const CHANGED: &str =
+    "This record, or the hash before it, was changed since it was stored: `tapedeck audit verify` tells more.";
+
 /// One decision, explained. Contributions, margins and base values are log-odds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
@@ -188,6 +192,10 @@ pub struct Audit {
     /// The hash of the record before it, or what the chain starts from; null where
     /// retention took that record.
     pub previous_hash: Option<String>,
+    /// Whether the record and the hash before it still make its hash; null where that one
+    /// is not there. Of the records around it only `tapedeck audit verify` knows.
+    #[serde(default)]
+    pub intact: Option<bool>,
 }
 
 /// One decision in a list: what a record says without its names.
@@ -247,7 +255,7 @@ pub enum AnswerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The bytes are no record.
-    #[error("chain {chain}, record {index}: {error}; `tapedeck audit verify` tells more")]
+    #[error("chain {chain}, record {index}: {error}")]
     Record {
         /// The chain.
         chain: u32,
@@ -278,8 +286,14 @@ pub fn read(store: &dyn Explanations, decision_id: &str, top: usize) -> Result<O
     let mut fills = store.fills_of(decision_id, MAX_EXECUTIONS + 1)?;
     let more_executions = fills.len() > MAX_EXECUTIONS;
     fills.truncate(MAX_EXECUTIONS);
-    let told = answer(&record, &set, Hash(row.hash), previous, &fills, top);
-    Ok(Some(Answer { more_executions, ..told }))
+    let mut told = answer(&record, &set, Hash(row.hash), previous, &fills, top);
+    told.more_executions = more_executions;
+    let before = previous.map(|hash| Head { chain: row.chain, records: row.index, hash });
+    told.audit.intact = before.map(|before| before.hash_with(&row.record) == Hash(row.hash));
+    if told.audit.intact == Some(false) {
+        told.text = format!("{CHANGED} {}", told.text);
+    }
+    Ok(Some(told))
 }
 
 /// The record of a row, and its names.
@@ -346,6 +360,7 @@ pub fn answer(
             index: record.index,
             hash: hash.to_string(),
             previous_hash: previous_hash.map(|hash| hash.to_string()),
+            intact: None,
         },
     }
 }

@@ -47,7 +47,27 @@ pub(super) fn outcome(record: &Record) -> String {
         [] => String::new(),
         codes => format!(": {}", list(codes)),
     };
-    format!("{what} was {outcome}, at a p of {}{codes}.", percent(sigmoid(record.margin)))
+    let p = sigmoid(record.margin);
+    format!("{what} was {outcome}, at a p of {}{codes}.{}", percent(p), otherwise(record, p))
+}
+
+/// Where a decision does not follow from its models: another program made it, or forged it.
+fn otherwise(record: &Record, p: f64) -> String {
+    /// As far as other programs round a confidence.
+    const ROUNDED: f64 = 0.005;
+    let against = match record.action {
+        Action::Buy => p < 0.5,
+        Action::Sell => p > 0.5,
+        Action::Hold => false,
+    };
+    let mut text = String::new();
+    if against {
+        text += " Its models point the other way.";
+    }
+    if (record.confidence - p.max(1.0 - p)).abs() > ROUNDED {
+        text += &format!(" It names a confidence of {} itself.", percent(record.confidence));
+    }
+    text
 }
 
 /// The risk checks that failed, where it was rejected.

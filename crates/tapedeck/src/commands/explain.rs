@@ -78,6 +78,8 @@ struct Audit {
     chain: u32,
     index: u64,
     hash: String,
+    #[serde(default)]
+    intact: Option<bool>,
 }
 
 pub(super) fn run(config: &Config, args: &ExplainArgs, json: bool) -> anyhow::Result<ExitCode> {
@@ -138,8 +140,15 @@ fn lines(answer: &Answer) -> Vec<String> {
         out.push("fills         none".into());
     }
     out.push(format!(
-        "audit         chain {}, record {}, {}",
-        answer.audit.chain, answer.audit.index, answer.audit.hash
+        "audit         chain {}, record {}, {}{}",
+        answer.audit.chain,
+        answer.audit.index,
+        answer.audit.hash,
+        if answer.audit.intact == Some(false) {
+            ": CHANGED since it was stored, see `tapedeck audit verify`"
+        } else {
+            ""
+        }
     ));
     out
 }
