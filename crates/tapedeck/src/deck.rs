@@ -25,7 +25,7 @@ use tapedeck_roles::{
 use tapedeck_store::{Retention, Store};
 
 use crate::{
-    awaited::Awaited,
+    awaited::Later,
     backends::{self, LOG_FILE, STORE_FILE},
     chaos::rehearsal::Rehearsal,
     cli::Role,
@@ -36,6 +36,7 @@ use crate::{
     explains::Why,
     folder::Folder,
     framing::{self, Framing},
+    priority,
 };
 
 /// What a replay remembers of itself; its folder keeps everything.
@@ -291,8 +292,7 @@ impl Deck {
 
     /// Why log or store could not be opened, where they were waited for and cannot be had.
     pub(crate) fn late_failure(&self) -> Option<anyhow::Error> {
-        let of_log = self.awaited.log.as_ref().and_then(|log| log.failure());
-        of_log.or_else(|| self.awaited.store.as_ref().and_then(|store| store.failure()))
+        self.awaited.failure()
     }
 
     /// Asks all to stop and waits: each takes no more, makes visible what it
@@ -345,7 +345,7 @@ impl Deck {
                 return own.set_phase(Phase::Stopped);
             }
             if role == Role::Forensics {
-                let_others_first();
+                priority::let_others_first();
             }
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
                 .unwrap_or_else(|_| Err(Failure::Fatal("the role panicked; the lines above say where".into())));
@@ -419,26 +419,6 @@ fn inference_work(context: Context, config: &Config, models: Arc<Models>, mode: 
         wait_ms: (mode == Mode::Live).then_some(config.broker.join_wait_ms),
     };
     inference::shell::run(context, config.inference(), models, order, joining, config.delivery.clone())
-}
-
-/// Who explains takes what the trading path leaves: with a backlog it would work on all
-/// cores, and a decision over HTTP would wait for one. Threads that this one starts are alike.
-fn let_others_first() {
-    /// About a tenth of the share of a thread at 0, where both want a core.
-    #[cfg(target_os = "linux")]
-    const NICE: i32 = 10;
-    // Elsewhere it would be the whole process.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("forensics keeps its priority: {error}");
-    }
-}
-
-/// The log at the bottom and the store, where they may come later than this process.
-#[derive(Default)]
-struct Later {
-    log: Option<Arc<Awaited<dyn Log>>>,
-    store: Option<Arc<Awaited<dyn Store>>>,
 }
 
 /// A log, a store, and which of them may come later.

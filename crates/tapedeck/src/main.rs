@@ -31,6 +31,7 @@ mod folder;
 mod framing;
 mod known_topics;
 mod migrate;
+mod priority;
 mod replay;
 mod show;
 mod topics;

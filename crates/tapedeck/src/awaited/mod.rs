@@ -13,8 +13,8 @@ use std::{
 };
 
 use tapedeck_flow::{Stop, backoff::Backoff};
-use tapedeck_log::LogError;
-use tapedeck_store::StoreError;
+use tapedeck_log::{Log, LogError};
+use tapedeck_store::{Store, StoreError};
 
 use crate::show;
 
@@ -172,6 +172,21 @@ impl<T: ?Sized + Send + Sync + 'static> Awaited<T> {
     }
 }
 
+/// A log and a store, where they may come later than their process.
+#[derive(Default)]
+pub(crate) struct Later {
+    pub(crate) log: Option<Arc<Awaited<dyn Log>>>,
+    pub(crate) store: Option<Arc<Awaited<dyn Store>>>,
+}
+
+impl Later {
+    /// Why one of them will never be there; the first who asks is told.
+    pub(crate) fn failure(&self) -> Option<anyhow::Error> {
+        let of_log = self.log.as_ref().and_then(|log| log.failure());
+        of_log.or_else(|| self.store.as_ref().and_then(|store| store.failure()))
+    }
+}
+
 /// Whether the same may work later, without anybody doing anything here.
 fn is_transient(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
@@ -182,7 +197,7 @@ fn is_transient(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tapedeck_log::{EmbeddedConfig, EmbeddedLog, Log};
+    use tapedeck_log::{EmbeddedConfig, EmbeddedLog};
 
     use super::*;
 
