@@ -98,11 +98,11 @@ impl Deck {
         Self::of(folder, config, stop, (log, store, Later::default()), &Rehearsal::default())
     }
 
-    /// The same to run for good: brokers that are away are waited for, and what is
+    /// The same to run for good: servers that are away are waited for, and what is
     /// emitted is kept meanwhile. With the faults of a rehearsal around log and store.
     ///
     /// # Errors
-    /// Those of [`Deck::open`], but for brokers that do not answer.
+    /// Those of [`Deck::open`], but for servers that do not answer.
     pub(crate) fn open_to_stay(
         folder: Folder,
         config: &Config,

@@ -21,7 +21,7 @@ use crate::{
 /// Fatal where log and effect contradict each other; transient where the log
 /// cannot be read.
 pub(super) fn open(setup: &Setup, places: &[TopicPartition], resumes: &[Resume]) -> Result<Vec<Held>, Failure> {
-    let (mut before, mut visible) = (Vec::with_capacity(places.len()), Vec::new());
+    let (mut before, mut compact, mut visible) = (Vec::with_capacity(places.len()), Vec::new(), Vec::new());
     for (place, resume) in places.iter().zip(resumes) {
         let topic = Catalogue::get().topic(&place.topic);
         let Some((kind, compacted)) = topic.and_then(|topic| Some((topic.event?, topic.compact))) else {
@@ -35,23 +35,19 @@ pub(super) fn open(setup: &Setup, places: &[TopicPartition], resumes: &[Resume])
             visible.push((place, offset, hash));
         }
         before.push(Before { place: place.clone(), kind, next });
+        compact.push(compacted);
     }
     compare(setup, &visible)?;
     let windows = opener(setup).refill(&before, setup.config.dedupe_window, |_| true)?;
-    Ok(before
-        .into_iter()
-        .zip(windows)
-        .zip(resumes)
-        .map(|((before, window), resume)| held(before, window, resume))
-        .collect())
+    let opened = before.into_iter().zip(compact).zip(windows).zip(resumes);
+    Ok(opened.map(|(((before, compacted), window), resume)| held(before, compacted, window, resume)).collect())
 }
 
-fn held(before: Before, window: Window, resume: &Resume) -> Held {
+fn held(before: Before, compacted: bool, window: Window, resume: &Resume) -> Held {
     let Before { place, kind, next } = before;
-    let topic = Catalogue::get().topic(&place.topic);
     Held {
         kind,
-        compacted: topic.is_some_and(|topic| topic.compact),
+        compacted,
         place,
         ledger: Ledger::starting_at(next),
         window,
