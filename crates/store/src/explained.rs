@@ -10,7 +10,7 @@ use tapedeck_contracts::{
     events::{Action, decision::Outcome},
 };
 
-use crate::{FillRow, OffsetMove, Origin, PageKey, Result};
+use crate::{FillRow, OffsetMove, OrderRow, Origin, PageKey, Result};
 
 /// One explained decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -174,4 +174,10 @@ pub trait Explanations: Send + Sync {
     /// # Errors
     /// The store cannot be read.
     fn fills_of(&self, decision_id: &str, limit: usize) -> Result<Vec<FillRow>>;
+
+    /// The orders that came of a decision as they stand, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn orders_of(&self, decision_id: &str, limit: usize) -> Result<Vec<OrderRow>>;
 }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use tapedeck_contracts::{
     Dec, Event, EventId, Timestamp,
-    events::{Alert, ExecType, Liquidity, OrderStatus, OrderType, RiskMetrics, Severity, Side, TimeInForce},
+    events::{Alert, ExecType, Liquidity, OrderStatus, OrderType, Reason, RiskMetrics, Severity, Side, TimeInForce},
 };
 
 mod common;
@@ -226,6 +226,8 @@ pub struct OrderRow {
     pub leaves_qty: Dec,
     /// Average price of what filled.
     pub avg_px: Option<Dec>,
+    /// Why it stands so, where its newest report says it.
+    pub reason: Option<Reason>,
     /// The decision it came of.
     pub decision_id: Option<String>,
     /// The strategy it came of.

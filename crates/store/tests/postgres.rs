@@ -53,7 +53,7 @@ fn a_schema_of_a_newer_version_is_refused_with_what_to_do() {
 
 /// What the first version had not.
 const AFTER_THE_FIRST: &str = "DROP TABLE forensics; DROP TABLE forensics_lists, feature_sets, forensics_ids, \
-     forensics_chains, forensics_symbols, forensics_importance; DROP INDEX fills_decision; UPDATE tapedeck_schema SET version = 1";
+     forensics_chains, forensics_symbols, forensics_importance; DROP INDEX fills_decision, orders_decision; ALTER TABLE orders DROP COLUMN reason; UPDATE tapedeck_schema SET version = 1";
 
 fn a_schema_of_the_first_version_gets_the_tables(config: &PostgresConfig) {
     let store = open(config);
@@ -67,6 +67,8 @@ fn a_schema_of_the_first_version_gets_the_tables(config: &PostgresConfig) {
     assert_eq!(store.apply_explained(&batch_of(vec![explained(0)])).expect("apply"), [0_usize; 0]);
     assert_eq!(store.explained(&explained(0).decision_id).expect("a row"), Some(explained(0)));
     assert_eq!(store.fills_of(&explained(0).decision_id, 9).expect("fills")[0].fill_id, "F1");
+    let orders = store.orders_of(&explained(0).decision_id, 9).expect("orders");
+    assert_eq!((orders[0].order_id.as_str(), &orders[0].reason), ("O1", &None));
     assert_eq!(store.fills(&FillsQuery { limit: 9, ..FillsQuery::default() }).expect("fills").len(), 2);
 }
 

@@ -143,6 +143,9 @@ fn lists(stores: &[Arc<dyn Store>; 2]) -> std::result::Result<(), TestCaseError>
         let alerts = AlertsQuery { min_severity, account, from, to, after: None, limit: 5 };
         pages(stores, |store, after| store.alerts(&AlertsQuery { after, ..alerts.clone() }), |(key, _)| *key)?;
     }
+    for n in 1..40 {
+        both(stores, |store| store.orders_of(&format!("D{n}"), 9))?;
+    }
     for account in ["ACC-0", "ACC-1", "ACC-2", "NOBODY"] {
         both(stores, |store| store.executions(account, 0, 1_000))?;
         both(stores, |store| store.executions(account, 20, 5))?;

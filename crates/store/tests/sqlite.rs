@@ -140,14 +140,17 @@ fn a_file_of_the_first_version_gets_the_new_tables() {
     conn.execute_batch(
         "PRAGMA user_version = 1; INSERT INTO names (name) VALUES ('ACC-1'), ('BINANCE'), ('BTCUSDT'), ('USDT');
          INSERT INTO exec_reports VALUES (1, 5, 0, 0, 1, 2, 3, NULL, 1, 'E1', 'D1', 'O1', 'C1', 0, 0, 1, NULL, 0, 2, 1, 0,
-         1, 'F1', 1, 1, 1, 0, NULL, 0, 4, NULL, 0, 0, NULL)",
+         1, 'F1', 1, 1, 1, 0, NULL, 0, 4, NULL, 0, 0, NULL);
+         INSERT INTO orders VALUES (1, 1, 2, 3, 'O1', 5, 0, 0, 5, 0, 'C1', 0, 0, 1, NULL, 0, 2, 1, 0, 1, 'D1', NULL)",
     )
-    .expect("a fill");
+    .expect("a fill and its order");
     drop(conn);
     let store = open(folder.path());
     assert_eq!(store.apply_explained(&batch_of(vec![explained(0)])).expect("apply"), [0_usize; 0]);
     assert_eq!(store.explained(&explained(0).decision_id).expect("a row"), Some(explained(0)));
     assert_eq!(store.fills_of("D1", 9).expect("fills")[0].fill_id, "F1");
+    let orders = store.orders_of("D1", 9).expect("orders");
+    assert_eq!((orders[0].order_id.as_str(), &orders[0].reason), ("O1", &None));
 }
 
 #[test]

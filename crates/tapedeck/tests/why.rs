@@ -19,10 +19,16 @@ const SYMBOLS: [&str; 3] = ["AAA", "BBB", "CCC"];
 
 /// A folder in which a file of bars was replayed, with decisions that trade.
 fn replayed(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    replayed_with(dir, name, "100000")
+}
+
+/// The same, of an account that begins with so much.
+fn replayed_with(dir: &Path, name: &str, equity: &str) -> (PathBuf, PathBuf) {
     let (file, config, data) = (dir.join("bars.csv"), dir.join("t.toml"), dir.join(name));
     bars(&file, &SYMBOLS, MINUTES, 23);
-    let session = "[[sessions]]\nid = \"d\"\naccount = \"D\"\nmarket_source = \"replay\"\nsource = \"decisions\"\n\n";
-    std::fs::write(&config, format!("{session}[inference]\nband = 0.01\nlot = \"0.001\"\n")).unwrap();
+    let session = "[[sessions]]\nid = \"d\"\naccount = \"D\"\nmarket_source = \"replay\"\nsource = \"decisions\"\n";
+    let equity = format!("starting_equity = \"{equity}\"\n\n");
+    std::fs::write(&config, format!("{session}{equity}[inference]\nband = 0.01\nlot = \"0.001\"\n")).unwrap();
     let args = ["replay", text(&file), "--currency", "USD", "--config", text(&config), "--data", text(&data), "--json"];
     let outcome = json(&args);
     // What decided, without the session, whose source was the file.
@@ -130,6 +136,35 @@ fn every_decision_of_a_replay_is_explained_and_found_by_what_it_was() {
     let means: Vec<f64> =
         mattered["features"].as_array().unwrap().iter().map(|f| number(&f["mean_abs_shap"])).collect();
     assert!(means[0] > 0.0 && means.is_sorted_by(|more, less| more >= less));
+}
+
+#[test]
+fn an_order_that_the_broker_refused_is_told_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    // Less than any order's margin.
+    let (data, config) = replayed_with(dir.path(), "data", "0.001");
+    let deck = Deck::start(&["up", "--roles", "api", "--config", text(&config), "--data", text(&data)]);
+    let orders = deck.all("/api/orders");
+    assert!(!orders.is_empty() && orders.iter().all(|order| order["status"] == "REJECTED"), "{orders:?}");
+    let id = orders[0]["decision_id"].as_str().unwrap();
+    let path = format!("/api/v1/forensics/{id}");
+    let why = deck.get(&path);
+    let described = deck.get("/openapi.json");
+    let schema = &described["paths"]["/api/v1/forensics/{decision_id}"]["get"]["responses"]["200"];
+    as_described(&described, &schema["content"]["application/json"]["schema"], &why, "$");
+    assert_eq!((&why["outcome"], &why["execution_details"]), (&json!("accepted"), &json!([])));
+    let order = &why["orders"][0];
+    assert_eq!((&order["order_id"], &order["order_status"]), (&orders[0]["order_id"], &json!("REJECTED")));
+    assert_eq!((&order["cum_qty"], &order["leaves_qty"], &order["avg_px"]), (&json!("0"), &json!("0"), &Value::Null));
+    assert_eq!(order["reason"]["code"], "insufficient_margin", "{order}");
+    let said = order["reason"]["text"].as_str().unwrap();
+    assert!(said.contains("exceeds equity 0.001"), "{said}");
+    let told = why["text"].as_str().unwrap();
+    assert!(told.ends_with(&format!("Its order was refused by the broker: {said}.")), "{told}");
+    assert_eq!(deck.terminate(), 0);
+    let shown = stdout(&run(&["explain", id, "--data", text(&data)]));
+    assert!(shown.contains(&format!("REJECTED, {}", order["side"].as_str().unwrap())), "{shown}");
+    assert!(shown.contains(&format!("{said} (insufficient_margin)")), "{shown}");
 }
 
 #[test]

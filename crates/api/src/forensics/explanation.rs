@@ -37,7 +37,13 @@ pub(crate) struct Explanation {
     strategy_selection: StrategySelection,
     /// Each check by name, and whether it passed.
     risk_checks: BTreeMap<String, bool>,
-    /// The fills that came of it, oldest first.
+    /// The orders that came of it as they stand, oldest first, also those that the broker refused; empty where it
+    /// has none.
+    orders: Vec<ExplainedOrder>,
+    /// There are more orders than are told; absent where there are not.
+    #[schema(required = false)]
+    more_orders: bool,
+    /// Their fills, oldest first.
     execution_details: Vec<ExplainedExecution>,
     /// There are more executions than are told; absent where there are not.
     #[schema(required = false)]
@@ -120,6 +126,47 @@ pub(crate) struct SpecialistPart {
     margin: f64,
     /// Weight times margin.
     contribution: f64,
+}
+
+/// An order that came of the decision, as its newest execution report says.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the answer, which who explains makes")]
+pub(crate) struct ExplainedOrder {
+    order_id: String,
+    client_order_id: String,
+    venue: String,
+    /// BUY or SELL.
+    side: String,
+    /// MARKET or LIMIT.
+    r#type: String,
+    quantity: String,
+    /// Null for MARKET.
+    limit_price: Option<String>,
+    /// NEW, PARTIALLY_FILLED, FILLED, CANCELED, REJECTED or EXPIRED.
+    order_status: String,
+    /// Filled.
+    cum_qty: String,
+    /// Open.
+    leaves_qty: String,
+    /// Average price of what filled.
+    avg_px: Option<String>,
+    /// Why it was rejected, canceled or expired, where its newest report says it; null of reports from before reasons
+    /// of orders were kept.
+    reason: Option<OrderReason>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    #[schema(format = DateTime)]
+    updated_at: String,
+}
+
+/// Why an order stands as it does.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the answer, which who explains makes")]
+pub(crate) struct OrderReason {
+    /// For machines.
+    code: String,
+    /// For people.
+    text: String,
 }
 
 /// A fill that came of the decision.

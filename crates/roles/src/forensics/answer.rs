@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{
     Dec, Timestamp,
-    events::{Action, ExecType, Liquidity, Side, decision::Outcome},
+    events::{Action, ExecType, Liquidity, OrderStatus, OrderType, Reason as WhyOrder, Side, decision::Outcome},
 };
-use tapedeck_store::{Explained, Explanations, FillRow, StoreError};
+use tapedeck_store::{Explained, Explanations, FillRow, OrderRow, StoreError};
 use thiserror::Error;
 
 use super::{
@@ -23,6 +23,9 @@ pub const TOP: usize = 20;
 /// So many executions are told of one decision: more than a sane order has, and an
 /// answer stays below a megabyte.
 pub const MAX_EXECUTIONS: usize = 1_000;
+
+/// So many orders are told of one decision: our brokers make one of each.
+pub const MAX_ORDERS: usize = 100;
 
 /// What stands before the sentences of a record that does not fit its hash.
 const CHANGED: &str =
@@ -65,7 +68,13 @@ pub struct Answer {
     pub strategy_selection: StrategySelection,
     /// Each check and whether it passed.
     pub risk_checks: BTreeMap<String, bool>,
-    /// What came of it, oldest first.
+    /// The orders that came of it as they stand, oldest first: also those that the broker refused.
+    #[serde(default)]
+    pub orders: Vec<OrderState>,
+    /// There are more orders than are told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more_orders: bool,
+    /// Their fills, oldest first.
     pub execution_details: Vec<Execution>,
     /// There are more executions than are told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -153,6 +162,40 @@ pub struct SpecialistPart {
     pub margin: f64,
     /// Weight times margin.
     pub contribution: f64,
+}
+
+/// An order that came of the decision, as its newest report says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderState {
+    /// The venue's id.
+    pub order_id: String,
+    /// Our id.
+    pub client_order_id: String,
+    /// Where.
+    pub venue: String,
+    /// Buy or sell.
+    pub side: Side,
+    /// MARKET or LIMIT.
+    #[serde(rename = "type")]
+    pub order_type: OrderType,
+    /// What was ordered.
+    pub quantity: Dec,
+    /// Null for MARKET.
+    pub limit_price: Option<Dec>,
+    /// How it stands.
+    pub order_status: OrderStatus,
+    /// Filled.
+    pub cum_qty: Dec,
+    /// Open.
+    pub leaves_qty: Dec,
+    /// Average price of what filled.
+    pub avg_px: Option<Dec>,
+    /// Why it stands so, where its newest report says it: why it was rejected or canceled.
+    pub reason: Option<WhyOrder>,
+    /// Time of its first report.
+    pub created_at: Timestamp,
+    /// Time of its newest report.
+    pub updated_at: Timestamp,
 }
 
 /// A fill that came of the decision.
@@ -286,8 +329,13 @@ pub fn read(store: &dyn Explanations, decision_id: &str, top: usize) -> Result<O
     let mut fills = store.fills_of(decision_id, MAX_EXECUTIONS + 1)?;
     let more_executions = fills.len() > MAX_EXECUTIONS;
     fills.truncate(MAX_EXECUTIONS);
+    let mut orders = store.orders_of(decision_id, MAX_ORDERS + 1)?;
+    let more_orders = orders.len() > MAX_ORDERS;
+    orders.truncate(MAX_ORDERS);
     let mut told = answer(&record, &set, Hash(row.hash), previous, &fills, top);
-    told.more_executions = more_executions;
+    (told.more_executions, told.more_orders) = (more_executions, more_orders);
+    told.text += &sentences::orders(&orders);
+    told.orders = orders.into_iter().map(order).collect();
     let before = previous.map(|hash| Head { chain: row.chain, records: row.index, hash });
     told.audit.intact = before.map(|before| before.hash_with(&row.record) == Hash(row.hash));
     if told.audit.intact == Some(false) {
@@ -353,6 +401,8 @@ pub fn answer(
         regime_reasoning: regime(record, set, told.regime),
         strategy_selection: strategy(record, set, told.strategy),
         risk_checks: set.checks().iter().cloned().zip(record.checks.iter().copied()).collect(),
+        orders: Vec::new(),
+        more_orders: false,
         execution_details: fills.iter().map(execution).collect(),
         more_executions: false,
         audit: Audit {
@@ -426,6 +476,25 @@ fn strategy(record: &Record, set: &FeatureSet, text: String) -> StrategySelectio
         contribution: part.weight * f64::from(part.margin),
     });
     StrategySelection { dominant, specialists: specialists.collect(), text }
+}
+
+fn order(row: OrderRow) -> OrderState {
+    OrderState {
+        order_id: row.order_id,
+        client_order_id: row.client_order_id,
+        venue: row.venue,
+        side: row.side,
+        order_type: row.order_type,
+        quantity: row.quantity,
+        limit_price: row.limit_price,
+        order_status: row.status,
+        cum_qty: row.cum_qty,
+        leaves_qty: row.leaves_qty,
+        avg_px: row.avg_px,
+        reason: row.reason,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
 }
 
 fn execution(fill: &FillRow) -> Execution {

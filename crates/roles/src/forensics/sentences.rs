@@ -3,7 +3,8 @@
 //!
 //! Not here: which reasons there are (`reasons`).
 
-use tapedeck_contracts::events::{Action, decision::Outcome};
+use tapedeck_contracts::events::{Action, OrderStatus, decision::Outcome};
+use tapedeck_store::OrderRow;
 
 use super::{FeatureSet, Reason, Record, Share, reasons};
 use crate::inference::decide::sigmoid;
@@ -68,6 +69,37 @@ fn otherwise(record: &Record, p: f64) -> String {
         text += &format!(" It names a confidence of {} itself.", percent(record.confidence));
     }
     text
+}
+
+/// What became of its orders; empty where there are none.
+pub(super) fn orders(orders: &[OrderRow]) -> String {
+    match orders {
+        [] => String::new(),
+        [one] => format!(" Its order {}.", became(one)),
+        many => {
+            let each = many.iter().map(|order| format!("{} {}", order.order_id, became(order)));
+            format!(" It had {} orders: {}.", many.len(), each.collect::<Vec<_>>().join("; "))
+        }
+    }
+}
+
+fn became(order: &OrderRow) -> String {
+    let (filled, all) = (order.cum_qty.normalize(), order.quantity.normalize());
+    let at = order.avg_px.map(|price| format!(" at {} on average", price.normalize())).unwrap_or_default();
+    let part = if order.cum_qty.is_zero() {
+        "nothing of it filled".to_owned()
+    } else {
+        format!("{filled} of {all} filled{at}")
+    };
+    let stands = match order.status {
+        OrderStatus::Filled => return format!("filled{at}"),
+        OrderStatus::Rejected => "was refused by the broker".to_owned(),
+        OrderStatus::Canceled => format!("was canceled, {part}"),
+        OrderStatus::Expired => format!("expired, {part}"),
+        OrderStatus::New | OrderStatus::PartiallyFilled => format!("is open, {part}"),
+    };
+    let why = order.reason.as_ref().map(|reason| format!(": {}", reason.text.trim_end_matches('.')));
+    stands + &why.unwrap_or_default()
 }
 
 /// The risk checks that failed, where it was rejected.

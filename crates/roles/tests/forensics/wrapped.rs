@@ -137,6 +137,10 @@ impl Explanations for Wrapped {
     fn fills_of(&self, decision_id: &str, limit: usize) -> Result<Vec<FillRow>> {
         self.inner.fills_of(decision_id, limit)
     }
+
+    fn orders_of(&self, decision_id: &str, limit: usize) -> Result<Vec<OrderRow>> {
+        self.inner.orders_of(decision_id, limit)
+    }
 }
 
 impl Store for Wrapped {

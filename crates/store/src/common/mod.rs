@@ -6,7 +6,7 @@
 
 use tapedeck_contracts::EventKind;
 
-use crate::{Result, Row, StoreError};
+use crate::{OrderRow, Result, Row, StoreError};
 
 pub(crate) mod accounts;
 pub(crate) mod curves;
@@ -32,6 +32,12 @@ pub(crate) fn refuse_other_kinds(rows: &[Row]) -> Result<()> {
             Err(StoreError::Poison { index, detail })
         }
     }
+}
+
+/// Sorts a decision's orders, oldest first; those of one time by their ids, so that every store says
+/// the same.
+pub(crate) fn by_creation(orders: &mut [OrderRow]) {
+    orders.sort_by(|one, other| (one.created_at, &one.order_id).cmp(&(other.created_at, &other.order_id)));
 }
 
 /// The error of a row that cannot be kept; [`at_row`] gives it its index.

@@ -4,7 +4,7 @@
 //! Not here: how they are written on the wire, which is the contract's.
 
 use tapedeck_contracts::events::{
-    Action, ExecType, Liquidity, OrderStatus, OrderType, Severity, Side, TimeInForce, decision::Outcome,
+    Action, ExecType, Liquidity, OrderStatus, OrderType, Reason, Severity, Side, TimeInForce, decision::Outcome,
 };
 
 /// Words and their texts. Their places are stored: append, never reorder.
@@ -67,6 +67,16 @@ pub(crate) fn text<T: PartialEq>(words: &Words<T>, word: &T) -> &'static str {
 /// The word of a text.
 pub(crate) fn of_text<T: Copy>(words: &Words<T>, text: &str) -> Option<T> {
     words.iter().find(|(_, known)| *known == text).map(|(word, _)| *word)
+}
+
+/// The reason of a report as it is kept.
+pub(crate) fn reason(reason: &Reason) -> String {
+    serde_json::to_string(reason).unwrap_or_default()
+}
+
+/// The reason that was kept; none where nobody gave one.
+pub(crate) fn reason_of(kept: Option<&str>) -> Option<Reason> {
+    serde_json::from_str(kept?).ok()
 }
 
 /// Whether an order in this status is open.

@@ -7,15 +7,17 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tapedeck_contracts::{
-    Timestamp,
-    events::{Action, decision::Outcome},
+    Dec, Timestamp,
+    events::{Action, ExecType, ExecutionReport, OrderStatus, Reason, decision::Outcome},
 };
 
 use super::{
     Open,
-    samples::{GROUP, START, TOPIC, at, moved, reports, trade},
+    samples::{GROUP, START, TOPIC, at, dec, moved, new_order, reports, row, rows, trade},
 };
-use crate::{ChainHead, Explained, ExplainedBatch, ExplainedQuery, Importance, Origin, Retention, Store, StoreError};
+use crate::{
+    ChainHead, Explained, ExplainedBatch, ExplainedQuery, Importance, OrdersQuery, Origin, Retention, Store, StoreError,
+};
 
 const DAY_MS: i64 = 86_400_000;
 const SET: [u8; 16] = [7; 16];
@@ -344,6 +346,37 @@ pub fn the_fills_of_a_decision_are_found(open: Open<'_>) {
     assert_eq!(fills(100), ["F1", "F5", "F9", "F13", "F17", "F21", "F25", "F29", "F37"]);
     assert_eq!(fills(2), ["F1", "F5"]);
     assert_eq!(store.fills_of("nobody's", 10).expect("none"), []);
+}
+
+/// The orders of a decision, oldest first, each with its last status and why it has it.
+pub fn the_orders_of_a_decision_stand_as_their_newest_reports_say(open: Open<'_>) {
+    let store = open();
+    let id = explained(5).decision_id;
+    let of = |mut report: ExecutionReport, id: &str| {
+        report.decision_id = Some(id.to_owned());
+        report
+    };
+    let mut refused = of(new_order(2), &id);
+    refused.exec_type = ExecType::Rejected;
+    refused.order.status = OrderStatus::Rejected;
+    refused.order.leaves_qty = Dec::ZERO;
+    let why = Reason { code: "insufficient_margin".into(), text: "it needs 950 of 12".into() };
+    refused.reason = Some(why.clone());
+    let all = [of(new_order(3), &id), of(new_order(4), &id), refused, of(new_order(1), "another"), new_order(5)];
+    store.apply(&reports(all)).expect("apply");
+    let mut filled = of(trade(6), &id);
+    filled.order.order_id = "O3".into();
+    store.apply(&rows(vec![row(100, filled)])).expect("apply");
+    let orders = |limit| store.orders_of(&id, limit).expect("orders");
+    let stand: Vec<_> = orders(9).into_iter().map(|order| (order.order_id, order.status, order.reason)).collect();
+    let expected = [("O2", OrderStatus::Rejected), ("O3", OrderStatus::Filled), ("O4", OrderStatus::New)];
+    let reason = |status| (status == OrderStatus::Rejected).then(|| why.clone());
+    assert_eq!(stand, expected.map(|(order, status)| (order.to_owned(), status, reason(status))));
+    assert_eq!(orders(9)[1].cum_qty, dec("0.5"));
+    assert_eq!(orders(1).len(), 1);
+    assert_eq!(store.orders_of("nobody's", 10).expect("none"), []);
+    let all = store.orders(&OrdersQuery { limit: 9, ..OrdersQuery::default() }).expect("orders");
+    assert_eq!(all.iter().filter(|order| order.reason.as_ref() == Some(&why)).count(), 1, "{all:?}");
 }
 
 fn enforce(store: &dyn Store, keep_days: u64, now_ms: i64) -> u64 {

@@ -78,6 +78,7 @@ macro_rules! each_behaviour {
             every_set_of_filters_finds_its_explanations
             explanations_of_one_time_are_in_the_order_of_their_places
             the_fills_of_a_decision_are_found
+            the_orders_of_a_decision_stand_as_their_newest_reports_say
             old_explanations_go_and_their_chains_say_where_they_begin
             a_chain_whose_beginning_is_gone_can_be_kept_again
         }

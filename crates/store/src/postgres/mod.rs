@@ -239,6 +239,10 @@ impl Explanations for PostgresStore {
     fn fills_of(&self, decision_id: &str, limit: usize) -> Result<Vec<FillRow>> {
         self.read_at_once(|session| fills::of_decision(session, decision_id, limit))
     }
+
+    fn orders_of(&self, decision_id: &str, limit: usize) -> Result<Vec<OrderRow>> {
+        self.read_at_once(|session| orders::of_decision(session, decision_id, limit))
+    }
 }
 
 impl Store for PostgresStore {

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     OrderRow, OrdersQuery, Result,
     common::{
+        by_creation,
         values::{key, limit, upper_end},
         words,
     },
@@ -22,7 +23,7 @@ use crate::{
 
 const COLUMNS: &str = "o.time, o.place, o.order_id, o.client_order_id, o.account, o.venue, o.symbol, o.side, \
      o.order_type, o.quantity, o.limit_price, o.time_in_force, o.status, o.cum_qty, o.leaves_qty, o.avg_px, \
-     o.decision_id, o.strategy_id, o.created_at";
+     o.decision_id, o.strategy_id, o.created_at, o.reason";
 
 /// The query along the one index of all orders, or of the open ones; open orders
 /// are few, and their symbol is compared row by row. A symbol that is not asked for
@@ -63,6 +64,22 @@ pub(super) fn orders(session: &mut Session, query: &OrdersQuery) -> Result<Vec<O
     session.query(&sql(*open_only, account.is_some()), &bounds)?.iter().map(order).collect()
 }
 
+/// The query behind [`of_decision`].
+pub(super) fn decision_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM orders o WHERE o.decision_id IS NOT NULL AND o.decision_id = $1 \
+         ORDER BY o.created_at LIMIT $2"
+    )
+}
+
+/// The orders of a decision, oldest first.
+pub(super) fn of_decision(session: &mut Session, decision: &str, most: usize) -> Result<Vec<OrderRow>> {
+    let rows = session.query(&decision_sql(), &[&decision, &limit(most)])?;
+    let mut orders = rows.iter().map(order).collect::<Result<Vec<_>>>()?;
+    by_creation(&mut orders);
+    Ok(orders)
+}
+
 /// Orders of an account, of a symbol, or of both, from the lists of each pair.
 fn merged(session: &mut Session, query: &OrdersQuery, before: (i64, i64)) -> Result<Vec<OrderRow>> {
     let series = series::of_filters(session, query.account.as_deref(), query.symbol.as_deref(), None)?;
@@ -88,7 +105,7 @@ fn newest_of(
     let times: Vec<Time> = wanted.iter().map(|(_, before)| Time(before.0)).collect();
     let places: Vec<i64> = wanted.iter().map(|(_, before)| before.1).collect();
     let bounds: [&Param<'_>; 6] = [&numbers, &accounts, &symbols, &times, &places, &limit(most)];
-    series::by_list(&session.query(sql, &bounds)?, wanted.len(), 19, order)
+    series::by_list(&session.query(sql, &bounds)?, wanted.len(), 20, order)
 }
 
 fn order(row: &Row) -> Result<OrderRow> {
@@ -112,6 +129,7 @@ fn order(row: &Row) -> Result<OrderRow> {
         decision_id: get(row, 16)?,
         strategy_id: get(row, 17)?,
         created_at: codec::time(row, 18)?,
+        reason: words::reason_of(get::<Option<&str>>(row, 19)?),
         updated_at: time,
     })
 }

@@ -87,6 +87,7 @@ fn every_list() -> Vec<(String, &'static str, &'static str)> {
         (fills::decision_sql(), "exec_reports_p", "exec_reports_p_decision_id_time_place_idx"),
         (forensics::lists_sql(), "forensics_p", "forensics_p_list_time_place_idx"),
         (forensics::chain_sql(), "forensics_p", "forensics_p_chain_chain_index_idx"),
+        (orders::decision_sql(), "orders", "orders_decision"),
         (orders::sql(false, false), "orders", "orders_time"),
         (orders::sql(true, false), "orders", "orders_open_time"),
         (orders::sql(true, true), "orders", "orders_open_account"),

@@ -73,7 +73,7 @@ pub(super) fn write(
     let fill = report.fill.as_ref();
     let number = fill.and_then(|fill| fill.execution_number).map(i64::try_from).transpose();
     let number = number.map_err(|_| poison("$.fill.execution_number is beyond 2^63"))?;
-    let reason = report.reason.as_ref().map(|reason| serde_json::to_string(reason).unwrap_or_default());
+    let reason = report.reason.as_ref().map(words::reason);
     sheet.row().time(ingested_us).time(report.timestamp.micros()).int(place);
     sheet.text(&report.account).text(&report.venue).text(&report.symbol);
     sheet.optional_text(report.strategy_id.as_deref()).text(words::text(words::EXEC_TYPES, &report.exec_type));
@@ -133,6 +133,7 @@ const ORDERS: Table = Table {
         ("avg_px", Kind::Num),
         ("decision_id", Kind::Text),
         ("strategy_id", Kind::Text),
+        ("reason", Kind::Text),
     ],
     on_conflict: "ON CONFLICT (account, venue, symbol, order_id) DO UPDATE SET time = excluded.time, \
                   place = excluded.place, ingested_at = excluded.ingested_at, open = excluded.open, \
@@ -140,7 +141,8 @@ const ORDERS: Table = Table {
                   order_type = excluded.order_type, quantity = excluded.quantity, \
                   limit_price = excluded.limit_price, time_in_force = excluded.time_in_force, \
                   status = excluded.status, cum_qty = excluded.cum_qty, leaves_qty = excluded.leaves_qty, \
-                  avg_px = excluded.avg_px, decision_id = excluded.decision_id, strategy_id = excluded.strategy_id",
+                  avg_px = excluded.avg_px, decision_id = excluded.decision_id, strategy_id = excluded.strategy_id, \
+                  reason = excluded.reason",
 };
 
 impl<'a> Orders<'a> {
@@ -165,6 +167,7 @@ impl<'a> Orders<'a> {
             sheet.bool(words::is_open(report.order.status));
             write_order(sheet, &report.order);
             sheet.optional_text(report.decision_id.as_deref()).optional_text(report.strategy_id.as_deref());
+            sheet.optional_text(report.reason.as_ref().map(words::reason).as_deref());
         }
         known.send(session)?;
         new.send(session)?;

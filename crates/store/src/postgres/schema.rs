@@ -14,6 +14,7 @@ use crate::{Result, StoreError};
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_first.sql"),
     include_str!("../../migrations/postgres/0002_explained.sql"),
+    include_str!("../../migrations/postgres/0003_orders_of_decisions.sql"),
 ];
 
 /// What the migrations say where a table is partitioned.

@@ -200,6 +200,10 @@ impl Explanations for SqliteStore {
     fn fills_of(&self, decision_id: &str, limit: usize) -> Result<Vec<FillRow>> {
         self.read(|conn, names| fills::of_decision(conn, names, decision_id, limit))
     }
+
+    fn orders_of(&self, decision_id: &str, limit: usize) -> Result<Vec<OrderRow>> {
+        self.read(|conn, names| orders::of_decision(conn, names, decision_id, limit))
+    }
 }
 
 impl Store for SqliteStore {

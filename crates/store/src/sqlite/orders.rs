@@ -14,7 +14,11 @@ use super::{
     reports::Series,
     series::series,
 };
-use crate::{OrderRow, OrdersQuery, Result, common::words::is_open, merge};
+use crate::{
+    OrderRow, OrdersQuery, Result,
+    common::{by_creation, words},
+    merge,
+};
 
 /// The orders that a batch touches, each with its newest report in it.
 #[derive(Default)]
@@ -41,14 +45,14 @@ impl<'a> Orders<'a> {
         let mut put = conn.prepare_cached(
             "INSERT INTO orders (account, venue, symbol, order_id, time_us, place, ingested_ms, created_us, open, \
              client_order_id, side, order_type, quantity, limit_price, time_in_force, status, cum_qty, leaves_qty, \
-             avg_px, decision_id, strategy) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-             ?16, ?17, ?18, ?19, ?20, ?21) ON CONFLICT DO UPDATE SET time_us = excluded.time_us, \
+             avg_px, decision_id, strategy, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+             ?16, ?17, ?18, ?19, ?20, ?21, ?22) ON CONFLICT DO UPDATE SET time_us = excluded.time_us, \
              place = excluded.place, ingested_ms = excluded.ingested_ms, open = excluded.open, \
              client_order_id = excluded.client_order_id, side = excluded.side, order_type = excluded.order_type, \
              quantity = excluded.quantity, limit_price = excluded.limit_price, \
              time_in_force = excluded.time_in_force, status = excluded.status, cum_qty = excluded.cum_qty, \
              leaves_qty = excluded.leaves_qty, avg_px = excluded.avg_px, decision_id = excluded.decision_id, \
-             strategy = excluded.strategy",
+             strategy = excluded.strategy, reason = excluded.reason",
         )?;
         for ((series, order_id), newest) in self.0 {
             let (report, order) = (newest.report, &newest.report.order);
@@ -62,7 +66,7 @@ impl<'a> Orders<'a> {
                 newest.place,
                 ingested_ms,
                 newest.created_us,
-                is_open(order.status),
+                words::is_open(order.status),
                 Id::of(&order.client_order_id),
                 code(codec::SIDES, &order.side),
                 code(codec::ORDER_TYPES, &order.order_type),
@@ -75,6 +79,7 @@ impl<'a> Orders<'a> {
                 order.avg_px.map(|price| codec::stored(*price)),
                 report.decision_id.as_deref().map(Id::of),
                 strategy,
+                report.reason.as_ref().map(words::reason),
             ])?;
         }
         Ok(())
@@ -82,7 +87,8 @@ impl<'a> Orders<'a> {
 }
 
 const COLUMNS: &str = "time_us, place, order_id, client_order_id, account, venue, symbol, side, order_type, quantity, \
-     limit_price, time_in_force, status, cum_qty, leaves_qty, avg_px, decision_id, strategy, created_us";
+     limit_price, time_in_force, status, cum_qty, leaves_qty, avg_px, decision_id, strategy, created_us, \
+     reason";
 
 /// The query along the one index of all orders, or of the open ones. Parameters
 /// that a variant does not name are not bound.
@@ -126,6 +132,26 @@ pub(super) fn orders(conn: &Connection, names: &mut Names, query: &OrdersQuery) 
     while let Some(row) = rows.next()? {
         orders.push(order(conn, names, row)?);
     }
+    Ok(orders)
+}
+
+/// The query behind [`of_decision`].
+pub(super) fn decision_sql() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM orders INDEXED BY orders_decision WHERE decision_id = ?1 AND decision_id IS NOT NULL \
+         ORDER BY created_us LIMIT ?2"
+    )
+}
+
+/// The orders of a decision, oldest first.
+pub(super) fn of_decision(conn: &Connection, names: &mut Names, decision: &str, limit: usize) -> Result<Vec<OrderRow>> {
+    let mut statement = conn.prepare_cached(&decision_sql())?;
+    let mut rows = statement.query(params![Id::of(decision), codec::limit(limit)])?;
+    let mut orders = Vec::new();
+    while let Some(row) = rows.next()? {
+        orders.push(order(conn, names, row)?);
+    }
+    by_creation(&mut orders);
     Ok(orders)
 }
 
@@ -181,6 +207,7 @@ fn order(conn: &Connection, names: &mut Names, row: &rusqlite::Row<'_>) -> Resul
         decision_id: codec::optional_id(row, 16)?,
         strategy_id: row.get::<_, Option<i64>>(17)?.map(|_| name(17)).transpose()?,
         created_at: Timestamp::from_micros(row.get(18)?),
+        reason: words::reason_of(row.get::<_, Option<String>>(19)?.as_deref()),
         updated_at: Timestamp::from_micros(row.get(0)?),
     })
 }

@@ -89,6 +89,8 @@ fn explained_decisions_are_read_along_their_lists_and_chains() {
     let steps = plan(&forensics::rows_sql());
     assert!(steps[0].contains("INTEGER PRIMARY KEY (rowid>? AND rowid<?)"), "{steps:?}");
     assert!(steps.iter().all(|step| step.starts_with("SEARCH")), "{steps:?}");
-    let steps = plan(&fills::decision_sql());
-    assert!(steps.len() == 1 && steps[0].contains("fills_decision (decision_id=?)"), "{steps:?}");
+    for (sql, index) in [(fills::decision_sql(), "fills_decision"), (orders::decision_sql(), "orders_decision")] {
+        let steps = plan(&sql);
+        assert!(steps.len() == 1 && steps[0].contains(&format!("{index} (decision_id=?)")), "{steps:?}");
+    }
 }

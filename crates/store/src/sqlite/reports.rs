@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Result, Row,
-    common::{identity::content, other_content, poison, stats::Replaced},
+    common::{identity::content, other_content, poison, stats::Replaced, words},
 };
 
 /// Who, where, what: the numbers of their names.
@@ -122,7 +122,7 @@ fn insert(step: &mut Step<'_>, row: &Row, report: &ExecutionReport, series: Seri
     let fill = report.fill.as_ref();
     let number = fill.and_then(|fill| fill.execution_number);
     let number = number.map(i64::try_from).transpose().map_err(|_| poison("$.fill.execution_number is beyond 2^63"))?;
-    let reason = report.reason.as_ref().map(|reason| serde_json::to_string(reason).unwrap_or_default());
+    let reason = report.reason.as_ref().map(words::reason);
     step.reports.report.execute(params![
         step.reports.next_seq,
         report.timestamp.micros(),

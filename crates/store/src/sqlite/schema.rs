@@ -18,6 +18,7 @@ use crate::{Result, StoreError};
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_first.sql"),
     include_str!("../../migrations/sqlite/0002_explained.sql"),
+    include_str!("../../migrations/sqlite/0003_orders_of_decisions.sql"),
 ];
 
 /// Statements kept prepared: all of this crate's, with room.

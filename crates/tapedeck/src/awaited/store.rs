@@ -105,4 +105,8 @@ impl Explanations for Awaited<dyn Store> {
     fn fills_of(&self, decision_id: &str, limit: usize) -> Result<Vec<FillRow>> {
         self.store()?.fills_of(decision_id, limit)
     }
+
+    fn orders_of(&self, decision_id: &str, limit: usize) -> Result<Vec<OrderRow>> {
+        self.store()?.orders_of(decision_id, limit)
+    }
 }

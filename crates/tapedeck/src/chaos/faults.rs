@@ -369,6 +369,10 @@ impl Explanations for FaultyStore {
     fn fills_of(&self, decision_id: &str, limit: usize) -> tapedeck_store::Result<Vec<FillRow>> {
         self.reading()?.fills_of(decision_id, limit)
     }
+
+    fn orders_of(&self, decision_id: &str, limit: usize) -> tapedeck_store::Result<Vec<OrderRow>> {
+        self.reading()?.orders_of(decision_id, limit)
+    }
 }
 
 impl Store for FaultyStore {

@@ -33,7 +33,13 @@ struct Answer {
     regime_reasoning: Text,
     strategy_selection: Text,
     risk_checks: serde_json::Map<String, Value>,
+    #[serde(default)]
+    orders: Vec<Order>,
+    #[serde(default)]
+    more_orders: bool,
     execution_details: Vec<Fill>,
+    #[serde(default)]
+    more_executions: bool,
     audit: Audit,
 }
 
@@ -61,6 +67,23 @@ struct Other {
 
 #[derive(Debug, Deserialize)]
 struct Text {
+    text: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Order {
+    order_id: String,
+    side: String,
+    quantity: String,
+    order_status: String,
+    cum_qty: String,
+    avg_px: Option<String>,
+    reason: Option<OrderReason>,
+}
+
+#[derive(Debug, Deserialize)]
+struct OrderReason {
+    code: String,
     text: String,
 }
 
@@ -130,15 +153,7 @@ fn lines(answer: &Answer) -> Vec<String> {
     });
     out.push(String::new());
     out.push(format!("risk checks   {}", checks.collect::<Vec<_>>().join(", ")));
-    for fill in &answer.execution_details {
-        out.push(format!(
-            "fill          {} of {} at {}, commission {}, {}",
-            fill.fill_id, fill.quantity, fill.price, fill.commission, fill.timestamp
-        ));
-    }
-    if answer.execution_details.is_empty() {
-        out.push("fills         none".into());
-    }
+    out.extend(executed(answer));
     out.push(format!(
         "audit         chain {}, record {}, {}{}",
         answer.audit.chain,
@@ -151,6 +166,37 @@ fn lines(answer: &Answer) -> Vec<String> {
         }
     ));
     out
+}
+
+/// What became of its orders, and each fill.
+fn executed(answer: &Answer) -> Vec<String> {
+    let mut out: Vec<String> = answer.orders.iter().map(order).collect();
+    if answer.more_orders {
+        out.push("orders        more than are told here".into());
+    }
+    for fill in &answer.execution_details {
+        out.push(format!(
+            "fill          {} of {} at {}, commission {}, {}",
+            fill.fill_id, fill.quantity, fill.price, fill.commission, fill.timestamp
+        ));
+    }
+    if answer.more_executions {
+        out.push("fills         more than are told here".into());
+    }
+    if out.is_empty() {
+        out.push("orders        none".into());
+    }
+    out
+}
+
+/// An order in a line: how it stands, how much of it filled, and why not all.
+fn order(order: &Order) -> String {
+    let at = order.avg_px.as_ref().map(|price| format!(" at {price} on average")).unwrap_or_default();
+    let why = order.reason.as_ref().map(|reason| format!(": {} ({})", reason.text, reason.code)).unwrap_or_default();
+    format!(
+        "order         {} {}, {} {} of {} filled{at}{why}",
+        order.order_id, order.order_status, order.side, order.cum_qty, order.quantity
+    )
 }
 
 /// From the base value to the prediction, a step a feature, in log-odds.
@@ -217,7 +263,10 @@ mod tests {
               "other":{"count":17,"shap":-0.05},"additivity_error":1e-9},
             "regime_reasoning":{"text":"Bull."},"strategy_selection":{"text":"The bull specialist."},
             "risk_checks":{"concentration_ok":true,"position_limit_ok":false},
-            "execution_details":[],"audit":{"chain":3,"index":1042,"hash":"ab"}}"#,
+            "orders":[{"order_id":"O1","side":"BUY","quantity":"100","order_status":"CANCELED","cum_qty":"40","avg_px":"12.5",
+              "reason":{"code":"ess_tripped","text":"the account was stopped"}}],
+            "execution_details":[{"fill_id":"F1","timestamp":"2025-10-21T14:30:01.000000Z","quantity":"40","price":"12.5","commission":"0.2"}],
+            "audit":{"chain":3,"index":1042,"hash":"ab"}}"#,
         )
         .unwrap()
     }
