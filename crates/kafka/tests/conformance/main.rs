@@ -22,7 +22,7 @@ const WAITS_FOR_A_SESSION: &str = "a_stalled_member_is_fenced";
 
 fn config(bootstrap: String, case: &str) -> KafkaConfig {
     let (session_timeout_ms, max_poll_interval_ms) =
-        if case == WAITS_FOR_A_SESSION { (1_000, 2_000) } else { (10_000, 300_000) };
+        if case == WAITS_FOR_A_SESSION { (6_000, 6_000) } else { (10_000, 300_000) };
     KafkaConfig {
         bootstrap_servers: bootstrap,
         prefix: format!("{}.", testbed::name("conformance")),
