@@ -15,7 +15,7 @@ use tapedeck_roles::{
     forensics::{
         FeatureSet, FeatureSetId, ReDecideError, ReDecider, Record, WhatIfError,
         answer::{self, AnswerError},
-        models_of, what_if,
+        item, models_of, what_if,
     },
     inference::{InferenceConfig, Models},
 };
@@ -50,8 +50,8 @@ impl Explains for Why {
         Ok(answer::read(store, decision_id, top).map_err(broken)?.map(value))
     }
 
-    fn items(&self, rows: &[Explained]) -> Result<Vec<Value>, ExplainsError> {
-        rows.iter().map(|row| Ok(value(answer::item(row).map_err(broken)?))).collect()
+    fn items(&self, rows: &[Explained]) -> Vec<Value> {
+        rows.iter().map(|row| value(item(row))).collect()
     }
 
     fn features(&self, bytes: &[u8]) -> Result<Vec<String>, ExplainsError> {

@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use common::{Deck, bars, json, run, stderr, stdout, text};
 use serde_json::{Value, json};
 
@@ -165,6 +166,36 @@ fn an_order_that_the_broker_refused_is_told_with_its_reason() {
     let shown = stdout(&run(&["explain", id, "--data", text(&data)]));
     assert!(shown.contains(&format!("REJECTED, {}", order["side"].as_str().unwrap())), "{shown}");
     assert!(shown.contains(&format!("{said} (insufficient_margin)")), "{shown}");
+}
+
+#[test]
+fn one_record_that_cannot_be_read_does_not_take_its_page_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, config) = replayed(dir.path(), "data");
+    let exported = run(&["audit", "export", "--data", text(&data)]);
+    let line: Value = serde_json::from_str(stdout(&exported).lines().nth(7).unwrap()).unwrap();
+    let record = STANDARD.decode(line["record"].as_str().unwrap()).unwrap();
+    // Somebody overwrites its first byte in the store's file, the version of its form. A page may lie there twice.
+    let store = data.join("store.db");
+    let mut bytes = std::fs::read(&store).unwrap();
+    let begin = &record[..40];
+    let found: Vec<usize> = (0..bytes.len() - begin.len()).filter(|at| bytes[*at..].starts_with(begin)).collect();
+    assert!(!found.is_empty());
+    found.iter().for_each(|at| bytes[*at] = 99);
+    std::fs::write(&store, bytes).unwrap();
+
+    let deck = Deck::start(&["up", "--roles", "api", "--config", text(&config), "--data", text(&data)]);
+    let all = deck.all("/api/v1/forensics");
+    assert_eq!(all.len() as u64, MINUTES * SYMBOLS.len() as u64);
+    let bad: Vec<&Value> = all.iter().filter(|item| item.get("error").is_some()).collect();
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    assert_eq!(bad[0]["decision_id"], line["decision_id"]);
+    let said = bad[0]["error"].as_str().unwrap();
+    assert!(said.contains("cannot be read: version 99") && said.contains("`tapedeck audit verify --chain"), "{said}");
+    assert!(all.iter().filter(|item| item.get("error").is_none()).all(|item| item["text"].is_string()));
+    let described = deck.get("/openapi.json");
+    let schema = &described["paths"]["/api/v1/forensics"]["get"]["responses"]["200"]["content"]["application/json"];
+    as_described(&described, &schema["schema"], &json!({ "items": bad, "next_cursor": null }), "$");
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(crate) async fn explanations(
         let mut rows = store.explanations(&query)?;
         let next = page(&answers, &filters, &mut rows, params.limit, |(key, _)| *key);
         let rows: Vec<Explained> = rows.into_iter().map(|(_, row)| row).collect();
-        let items = explains.items(&rows)?;
+        let items = explains.items(&rows);
         Ok(match format {
             Format::Json => Rendered::new(format, &items, next),
             Format::Csv => Rendered::new(format, &items.iter().map(line).collect::<Vec<_>>(), next),
@@ -119,6 +119,7 @@ struct ItemLine<'a> {
     reasons: String,
     prediction: &'a Value,
     text: &'a Value,
+    error: &'a Value,
 }
 
 fn line(item: &Value) -> ItemLine<'_> {
@@ -135,6 +136,7 @@ fn line(item: &Value) -> ItemLine<'_> {
         reasons: reasons.collect::<Vec<_>>().join(" "),
         prediction: &item["prediction"],
         text: &item["text"],
+        error: &item["error"],
     }
 }
 
@@ -149,15 +151,24 @@ pub(crate) struct ForensicsItem {
     symbol: String,
     /// BUY, SELL or HOLD.
     action: String,
+    #[schema(required = false)]
     quantity: String,
+    #[schema(required = false)]
     confidence: f64,
     /// accepted or rejected.
     outcome: String,
+    #[schema(required = false)]
     reasons: Vec<String>,
     /// The weighted margin (log-odds).
+    #[schema(required = false)]
     prediction: f64,
     /// What was decided, as a sentence.
+    #[schema(required = false)]
     text: String,
+    /// The record cannot be read, with where to look; then quantity, confidence, reasons, prediction and text are
+    /// absent. Absent where it can.
+    #[schema(required = false)]
+    error: String,
 }
 
 /// A page of explained decisions.

@@ -51,11 +51,9 @@ pub trait Explains: Send + Sync {
     /// What is kept cannot be read.
     fn explanation(&self, store: &dyn Store, decision_id: &str, top: usize) -> Result<Option<Value>, ExplainsError>;
 
-    /// Decisions as items of a list, in their order.
-    ///
-    /// # Errors
-    /// What is kept cannot be read.
-    fn items(&self, rows: &[Explained]) -> Result<Vec<Value>, ExplainsError>;
+    /// Decisions as items of a list, in their order; one whose record cannot be read says so in
+    /// its `error`.
+    fn items(&self, rows: &[Explained]) -> Vec<Value>;
 
     /// The names of a feature set's features, in their order.
     ///

@@ -1,7 +1,7 @@
 //! The answer to "why?": one decision's explanation as JSON, with its sentences, its
 //! executions and its place in the chain.
 //!
-//! Not here: HTTP, and which decisions somebody may ask for.
+//! Not here: HTTP, which decisions somebody may ask for, and lists of them (`items`).
 
 use std::collections::BTreeMap;
 
@@ -239,56 +239,6 @@ pub struct Audit {
     /// is not there. Of the records around it only `tapedeck audit verify` knows.
     #[serde(default)]
     pub intact: Option<bool>,
-}
-
-/// One decision in a list: what a record says without its names.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Item {
-    /// The decision.
-    pub decision_id: String,
-    /// When it was made (event time).
-    pub timestamp: Timestamp,
-    /// For whom.
-    pub account: Option<String>,
-    /// The instrument.
-    pub symbol: String,
-    /// What was to be done.
-    pub action: Action,
-    /// How much.
-    pub quantity: Dec,
-    /// As the decision said it.
-    pub confidence: f64,
-    /// Whether it was let through.
-    pub outcome: Outcome,
-    /// Its machine-readable reasons.
-    pub reasons: Vec<String>,
-    /// The weighted margin that the models predicted (log-odds).
-    pub prediction: f64,
-    /// What was decided, as a sentence.
-    pub text: String,
-}
-
-/// A row as an item of a list.
-///
-/// # Errors
-/// The bytes are no record.
-pub fn item(row: &Explained) -> Result<Item, AnswerError> {
-    let (chain, index) = (row.chain, row.index);
-    let record = Record::read(&row.record).map_err(|error| AnswerError::Record { chain, index, error })?;
-    let text = sentences::outcome(&record);
-    Ok(Item {
-        decision_id: record.decision_id,
-        timestamp: record.time,
-        account: record.account,
-        symbol: record.symbol,
-        action: record.action,
-        quantity: Dec(record.quantity),
-        confidence: record.confidence,
-        outcome: record.outcome,
-        reasons: record.reasons,
-        prediction: record.margin,
-        text,
-    })
 }
 
 /// Why a stored explanation cannot be told.

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod explained;
 pub mod feature_set;
 mod hex;
+pub mod items;
 pub mod re_decide;
 pub mod reasons;
 pub mod record;
@@ -29,6 +30,7 @@ pub use chain::{
 };
 pub use explained::{ExplainError, Explanation, Mixture, Model, Part};
 pub use feature_set::{FeatureSet, FeatureSetError, FeatureSetId};
+pub use items::item;
 pub use re_decide::{ReDecideError, ReDecided, ReDecider};
 pub use reasons::{Reason, Share, reasons};
 pub use record::{Feature, MAX_MOVED, Moved, Previous, Record, RecordError, Specialist};
