@@ -131,8 +131,8 @@ pub trait Explanations: Send + Sync {
     /// The store cannot be read.
     fn chain_heads(&self) -> Result<Vec<ChainHead>>;
 
-    /// The last record of each symbol in a chain, by symbol; none of a symbol whose last
-    /// one retention took.
+    /// The last record of each symbol and account in a chain, by symbol, then account; none
+    /// where retention took it.
     ///
     /// # Errors
     /// The store cannot be read.

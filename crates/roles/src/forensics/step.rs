@@ -203,14 +203,15 @@ impl ForensicsStep {
             let chain = self.chains.get_mut(partition).ok_or_else(|| not_open(*partition))?;
             let head = attempt.heads.entry(*partition).or_insert(chain.head);
             (draft.record.chain, draft.record.index) = (*partition, head.records);
-            let previous = match chain.symbols.note(&draft.record.symbol, attempt.number, at) {
-                Before::Draft(noted) => {
-                    let before = &before[noted].draft;
-                    Some((&*before.record, &**before.mixture.set()))
-                }
-                Before::Stored(record, set) => Some((record, set)),
-                Before::None => None,
-            };
+            let previous =
+                match chain.symbols.note(&draft.record.symbol, draft.record.account.as_deref(), attempt.number, at) {
+                    Before::Draft(noted) => {
+                        let before = &before[noted].draft;
+                        Some((&*before.record, &**before.mixture.set()))
+                    }
+                    Before::Stored(record, set) => Some((record, set)),
+                    Before::None => None,
+                };
             draft.mixture.remember(&mut draft.record, previous);
             let from = attempt.bytes.len();
             draft.record.write(&mut attempt.bytes).map_err(|error| Failure::Poison {

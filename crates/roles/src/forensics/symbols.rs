@@ -1,4 +1,4 @@
-//! The last record of each symbol of a chain: what the next one is compared with.
+//! The last record of each symbol and account of a chain: what the next one is compared with.
 //!
 //! Not here: the comparison (`explained`).
 
@@ -11,13 +11,18 @@ use tapedeck_store::{Explanations, Result};
 
 use super::{FeatureSet, FeatureSetId, Record, explain::Draft};
 
-/// Symbols that are remembered of a chain, those decided on last: more than a venue
-/// lists, and 5 MB a chain at most. A symbol beyond them begins anew.
+/// Symbols of an account that are remembered of a chain, those decided on last: more than
+/// a venue lists, and 5 MB a chain at most. A symbol beyond them begins anew.
 const MAX_SYMBOLS: usize = 4_096;
 
-/// The last records of a chain's symbols.
+/// The last records of a chain, by symbol, then by account (empty is none: an account's
+/// name never is).
 #[derive(Default)]
-pub(super) struct Symbols(HashMap<String, Slot>);
+pub(super) struct Symbols {
+    slots: HashMap<String, HashMap<String, Slot>>,
+    /// Slots of all symbols.
+    count: usize,
+}
 
 #[derive(Default)]
 struct Slot {
@@ -57,7 +62,11 @@ impl Symbols {
             };
             match (Record::read(&row.record), set) {
                 (Ok(record), Some(set)) if record.feature_set == FeatureSetId(row.feature_set) => {
-                    symbols.0.insert(row.symbol, Slot { last: Some((Box::new(record), set)), noted: None });
+                    symbols.put(
+                        &row.symbol,
+                        row.account.as_deref(),
+                        Slot { last: Some((Box::new(record), set)), noted: None },
+                    );
                 }
                 _ => tracing::warn!(
                     chain,
@@ -70,13 +79,13 @@ impl Symbols {
     }
 
     /// The record before the draft `at` of this attempt, which is noted as the last one.
-    pub(super) fn note(&mut self, symbol: &str, attempt: u64, at: usize) -> Before<'_> {
-        if !self.0.contains_key(symbol) {
+    pub(super) fn note(&mut self, symbol: &str, account: Option<&str>, attempt: u64, at: usize) -> Before<'_> {
+        if self.slot(symbol, account).is_none() {
             self.make_room(attempt);
-            self.0.insert(symbol.to_owned(), Slot { last: None, noted: Some((attempt, at)) });
+            self.put(symbol, account, Slot { last: None, noted: Some((attempt, at)) });
             return Before::None;
         }
-        let Some(slot) = self.0.get_mut(symbol) else { return Before::None };
+        let Some(slot) = self.slot(symbol, account) else { return Before::None };
         match slot.noted.replace((attempt, at)) {
             Some((of, before)) if of == attempt => Before::Draft(before),
             _ => slot.last.as_ref().map_or(Before::None, |(record, set)| Before::Stored(record, set)),
@@ -86,7 +95,7 @@ impl Symbols {
     /// The draft `at` of this attempt is stored: kept, if it is its symbol's last one,
     /// in exchange for the record before it.
     pub(super) fn keep(&mut self, attempt: u64, at: usize, draft: &mut Draft) {
-        let Some(slot) = self.0.get_mut(&draft.record.symbol) else { return };
+        let Some(slot) = self.slot(&draft.record.symbol, draft.record.account.as_deref()) else { return };
         if slot.noted != Some((attempt, at)) {
             return;
         }
@@ -100,20 +109,36 @@ impl Symbols {
         }
     }
 
+    fn slot(&mut self, symbol: &str, account: Option<&str>) -> Option<&mut Slot> {
+        self.slots.get_mut(symbol)?.get_mut(account.unwrap_or_default())
+    }
+
+    fn put(&mut self, symbol: &str, account: Option<&str>, slot: Slot) {
+        let accounts = self.slots.entry(symbol.to_owned()).or_default();
+        if accounts.insert(account.unwrap_or_default().to_owned(), slot).is_none() {
+            self.count += 1;
+        }
+    }
+
     /// Drops the half that was decided on longest ago, where there are too many.
     fn make_room(&mut self, attempt: u64) {
-        if self.0.len() < MAX_SYMBOLS {
+        if self.count < MAX_SYMBOLS {
             return;
         }
         let is_noted = |slot: &Slot| slot.noted.is_some_and(|(of, _)| of == attempt);
         let index = |slot: &Slot| slot.last.as_ref().map_or(0, |(record, _)| record.index);
-        let mut free: Vec<u64> = self.0.values().filter(|slot| !is_noted(slot)).map(index).collect();
+        let all = self.slots.values().flat_map(HashMap::values);
+        let mut free: Vec<u64> = all.filter(|slot| !is_noted(slot)).map(index).collect();
         if free.is_empty() {
             return;
         }
         let middle = free.len() / 2;
         let (_, median, _) = free.select_nth_unstable(middle);
         let median = *median;
-        self.0.retain(|_, slot| is_noted(slot) || index(slot) > median);
+        self.slots.retain(|_, accounts| {
+            accounts.retain(|_, slot| is_noted(slot) || index(slot) > median);
+            !accounts.is_empty()
+        });
+        self.count = self.slots.values().map(HashMap::len).sum();
     }
 }

@@ -203,6 +203,32 @@ fn where_all_features_are_named_the_rest_is_a_plain_zero() {
 }
 
 #[test]
+fn a_decision_is_compared_with_the_one_before_of_its_own_account() {
+    let tape = Tape::new();
+    let mut all = decisions(&tape.models, 24);
+    // Two accounts take turns in each symbol.
+    for (nth, decision) in all.iter_mut().enumerate() {
+        let account = ["ACC-1", "ACC-2"][nth / SYMBOLS.len() % 2];
+        decision.account = Some(account.to_owned());
+    }
+    tape.emit(&all[..14]);
+    tape.settle();
+    // The same over a restart, whose last records come from the store.
+    tape.emit(&all[14..]);
+    tape.settle();
+    let records: Vec<Record> = tape.rows().iter().map(|row| Record::read(&row.record).unwrap()).collect();
+    assert_eq!(records.len(), all.len());
+    for record in &records {
+        let is_before = |other: &&Record| {
+            (other.chain, &other.symbol, &other.account) == (record.chain, &record.symbol, &record.account)
+                && other.index < record.index
+        };
+        let before = records.iter().filter(is_before).map(|other| other.index).max();
+        assert_eq!(record.previous.as_ref().map(|previous| previous.index), before, "{}", record.symbol);
+    }
+}
+
+#[test]
 fn another_decision_under_a_used_id_is_set_aside_and_the_same_one_is_a_duplicate() {
     let tape = Tape::new();
     let all = decisions(&tape.models, 12);

@@ -222,8 +222,8 @@ pub fn heads_and_the_last_record_of_each_symbol_follow_their_chain(open: Open<'_
     heads[1].anchored = Some((4, hash(7)));
     keep(&*store, &ExplainedBatch { heads: vec![heads[1]], ..numbered([]) });
     assert_eq!(store.chain_heads().expect("heads"), heads);
-    assert_eq!(store.last_of_symbols(0).expect("records"), [6, 10, 8].map(explained), "by symbol");
-    assert_eq!(store.last_of_symbols(1).expect("records"), [3, 7, 5].map(explained));
+    assert_eq!(store.last_of_symbols(0).expect("records"), [0, 6, 10, 4, 2, 8].map(explained), "by symbol and account");
+    assert_eq!(store.last_of_symbols(1).expect("records"), [3, 1, 7, 5].map(explained));
     assert_eq!(store.last_of_symbols(2).expect("none"), []);
 }
 

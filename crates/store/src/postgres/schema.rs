@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0001_first.sql"),
     include_str!("../../migrations/postgres/0002_explained.sql"),
     include_str!("../../migrations/postgres/0003_orders_of_decisions.sql"),
+    include_str!("../../migrations/postgres/0004_last_of_accounts.sql"),
 ];
 
 /// What the migrations say where a table is partitioned.

@@ -19,6 +19,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_first.sql"),
     include_str!("../../migrations/sqlite/0002_explained.sql"),
     include_str!("../../migrations/sqlite/0003_orders_of_decisions.sql"),
+    include_str!("../../migrations/sqlite/0004_last_of_accounts.sql"),
 ];
 
 /// Statements kept prepared: all of this crate's, with room.

@@ -141,8 +141,14 @@ const ROWS: Table = Table {
 };
 const SYMBOLS: Table = Table {
     name: "forensics_symbols",
-    columns: &[("chain", Kind::Int), ("symbol", Kind::Text), ("ingested_at", Kind::Time), ("chain_index", Kind::Int)],
-    on_conflict: "ON CONFLICT (chain, symbol) DO UPDATE SET ingested_at = excluded.ingested_at, \
+    columns: &[
+        ("chain", Kind::Int),
+        ("symbol", Kind::Text),
+        ("account", Kind::Text),
+        ("ingested_at", Kind::Time),
+        ("chain_index", Kind::Int),
+    ],
+    on_conflict: "ON CONFLICT (chain, symbol, account) DO UPDATE SET ingested_at = excluded.ingested_at, \
                   chain_index = excluded.chain_index",
 };
 
@@ -151,19 +157,20 @@ fn keep(session: &mut Session, batch: &ExplainedBatch, store: &PostgresStore) ->
     keep_feature_sets(session, batch)?;
     let lists = lists(session, &batch.rows)?;
     let mut rows = Sheet::new(&ROWS, store.copies);
-    let mut last_of: BTreeMap<(u32, &str), u64> = BTreeMap::new();
+    let mut last_of: BTreeMap<(u32, &str, &str), u64> = BTreeMap::new();
     for row in &batch.rows {
         let list = lists.get(&list_of(row)).copied().unwrap_or_default();
         rows.row().time(ingested_us(batch)).time(row.timestamp.micros()).int(values::place(&row.origin)?);
         rows.text(&row.origin.topic).int(list).bytes(&row.feature_set);
         rows.int(i64::from(row.chain)).int(row.index.cast_signed()).text(&row.decision_id);
         rows.bytes(&row.hash).bytes(&row.record);
-        last_of.insert((row.chain, &row.symbol), row.index);
+        last_of.insert((row.chain, &row.symbol, row.account.as_deref().unwrap_or_default()), row.index);
     }
     rows.send(session)?;
     let mut symbols = Sheet::new(&SYMBOLS, false);
-    for ((chain, symbol), index) in last_of {
-        symbols.row().int(i64::from(chain)).text(symbol).time(ingested_us(batch)).int(index.cast_signed());
+    for ((chain, symbol, account), index) in last_of {
+        symbols.row().int(i64::from(chain)).text(symbol).text(account);
+        symbols.time(ingested_us(batch)).int(index.cast_signed());
     }
     symbols.send(session)?;
     importance::add(session, &store.schema, batch)

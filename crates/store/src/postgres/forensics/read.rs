@@ -90,12 +90,12 @@ pub(in crate::postgres) fn chain(session: &mut Session, chain: u32, from: u64, r
     session.query(&chain_sql(), &[&i64::from(chain), &from, &limit(rows)])?.iter().map(read).collect()
 }
 
-/// The last record of each symbol in a chain.
+/// The last record of each symbol and account in a chain.
 pub(in crate::postgres) fn last_of_symbols(session: &mut Session, chain: u32) -> Result<Vec<Explained>> {
     let sql = format!(
         "SELECT {COLUMNS}, {OF_LIST} FROM forensics_symbols s JOIN forensics f ON f.ingested_at = s.ingested_at \
          AND f.chain = s.chain AND f.chain_index = s.chain_index JOIN forensics_lists l ON l.id = f.list \
-         WHERE s.chain = $1 ORDER BY s.symbol"
+         WHERE s.chain = $1 ORDER BY s.symbol, s.account"
     );
     session.query(&sql, &[&i64::from(chain)])?.iter().map(read).collect()
 }

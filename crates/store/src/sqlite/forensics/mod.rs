@@ -65,7 +65,7 @@ const INSERT: &str = "INSERT INTO forensics (seq, time_us, place, ingested_ms, t
 fn keep(conn: &Connection, names: &mut Names, sets: &mut Sets, batch: &ExplainedBatch, first_seq: i64) -> Result<()> {
     let mut insert = conn.prepare_cached(INSERT)?;
     let mut lists = Lists::default();
-    let mut last_of: BTreeMap<(u32, i64), i64> = BTreeMap::new();
+    let mut last_of: BTreeMap<(u32, i64, i64), i64> = BTreeMap::new();
     for (row, seq) in batch.rows.iter().zip(first_seq..) {
         let symbol = names.intern(conn, &row.symbol)?;
         let account = row.account.as_deref().map_or(Ok(0), |account| names.intern(conn, account))?;
@@ -83,12 +83,13 @@ fn keep(conn: &Connection, names: &mut Names, sets: &mut Sets, batch: &Explained
             row.hash,
             &row.record[..],
         ])?;
-        last_of.insert((row.chain, symbol), seq);
+        last_of.insert((row.chain, symbol, account), seq);
     }
-    let mut put =
-        conn.prepare_cached("INSERT OR REPLACE INTO forensics_symbols (chain, symbol, seq) VALUES (?1, ?2, ?3)")?;
-    for ((chain, symbol), seq) in last_of {
-        put.execute(params![chain, symbol, seq])?;
+    let mut put = conn.prepare_cached(
+        "INSERT OR REPLACE INTO forensics_symbols (chain, symbol, account, seq) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for ((chain, symbol, account), seq) in last_of {
+        put.execute(params![chain, symbol, account, seq])?;
     }
     Ok(())
 }

@@ -111,7 +111,7 @@ pub(in crate::sqlite) fn chain(
     Ok(records)
 }
 
-/// The last record of each symbol in a chain.
+/// The last record of each symbol and account in a chain.
 pub(in crate::sqlite) fn last_of_symbols(conn: &Connection, names: &mut Names, chain: u32) -> Result<Vec<Explained>> {
     let seqs: Vec<i64> = conn
         .prepare_cached("SELECT seq FROM forensics_symbols WHERE chain = ?1")?
@@ -125,7 +125,7 @@ pub(in crate::sqlite) fn last_of_symbols(conn: &Connection, names: &mut Names, c
     };
     let row_of = |seq| at(conn, names, seq)?.ok_or_else(lost);
     let mut records = seqs.into_iter().map(row_of).collect::<Result<Vec<_>>>()?;
-    records.sort_by(|a, b| a.symbol.cmp(&b.symbol));
+    records.sort_by(|a, b| (&a.symbol, &a.account).cmp(&(&b.symbol, &b.account)));
     Ok(records)
 }
 
