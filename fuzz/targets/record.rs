@@ -8,10 +8,13 @@
 use libfuzzer_sys::fuzz_target;
 use tapedeck_contracts::{
     Timestamp,
-    events::{Action, decision::Outcome},
+    events::{
+        Action,
+        decision::{AskingSignal, Outcome},
+    },
 };
 use tapedeck_fuzz::seed;
-use tapedeck_roles::forensics::{Feature, FeatureSet, Moved, Previous, Record, Specialist};
+use tapedeck_roles::forensics::{FailedCheck, Feature, FeatureSet, Moved, Previous, Record, Specialist};
 
 /// Which of the two the bytes are read as stands before them.
 const RECORD: u8 = 0;
@@ -50,6 +53,12 @@ fn whole() -> Record {
             weights: vec![1.0],
             moved: vec![Moved { feature: 2, before: 0.5 }],
         }),
+        failed_checks: vec![FailedCheck {
+            check: 1,
+            value: "1.2".parse().expect("a decimal"),
+            limit: "1".parse().expect("a decimal"),
+        }],
+        signal: Some(AskingSignal { strategy_id: "sma".into(), action: Action::Buy, confidence: Some(0.75) }),
         ..Record::default()
     }
 }
@@ -57,6 +66,7 @@ fn whole() -> Record {
 fn samples() -> Vec<Vec<u8>> {
     let mut plain = whole();
     (plain.correlation_id, plain.account, plain.position_before, plain.previous) = (None, None, None, None);
+    (plain.failed_checks, plain.signal) = (Vec::new(), None);
     let record = |record: &Record| {
         let mut bytes = Vec::new();
         record.write(&mut bytes).expect("it is whole");

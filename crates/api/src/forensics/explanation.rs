@@ -37,6 +37,13 @@ pub(crate) struct Explanation {
     strategy_selection: StrategySelection,
     /// Each check by name, and whether it passed.
     risk_checks: BTreeMap<String, bool>,
+    /// Of checks that failed, what was measured and the most that it may be; absent where none failed, or the decision
+    /// did not tell.
+    #[schema(required = false)]
+    failed_checks: BTreeMap<String, FailedCheckNumbers>,
+    /// The signal that it was made on; absent where a bar or a question asked.
+    #[schema(required = false)]
+    signal: ExplainedSignal,
     /// The orders that came of it as they stand, oldest first, also those that the broker refused; empty where it
     /// has none.
     orders: Vec<ExplainedOrder>,
@@ -126,6 +133,28 @@ pub(crate) struct SpecialistPart {
     margin: f64,
     /// Weight times margin.
     contribution: f64,
+}
+
+/// The numbers of a risk check that failed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the answer, which who explains makes")]
+pub(crate) struct FailedCheckNumbers {
+    /// What was measured.
+    value: f64,
+    /// The most that it may be.
+    limit: f64,
+}
+
+/// A signal that asked for a decision.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the answer, which who explains makes")]
+pub(crate) struct ExplainedSignal {
+    strategy_id: String,
+    /// What it wanted: BUY, SELL or HOLD.
+    action: String,
+    /// How sure, 0 to 1; absent where it did not say.
+    #[schema(required = false)]
+    confidence: f64,
 }
 
 /// An order that came of the decision, as its newest execution report says.

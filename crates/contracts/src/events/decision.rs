@@ -73,6 +73,35 @@ pub struct TradingDecision {
     /// Machine-readable reasons.
     #[serde(default)]
     pub reasons: Vec<String>,
+    /// Of checks that failed, what was measured and what it may be.
+    #[serde(default, skip_serializing_if = "ByName::is_empty")]
+    pub failed_checks: ByName<CheckNumbers>,
+    /// The signal that it was made on; absent where a bar or a question asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<AskingSignal>,
+}
+
+/// The numbers of a risk check that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckNumbers {
+    /// What was measured; written as a number.
+    #[serde(serialize_with = "crate::decimal::as_number")]
+    pub value: Dec,
+    /// The most that it may be; written as a number.
+    #[serde(serialize_with = "crate::decimal::as_number")]
+    pub limit: Dec,
+}
+
+/// A signal that asked for a decision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AskingSignal {
+    /// The strategy that made it.
+    pub strategy_id: String,
+    /// What it wants.
+    pub action: Action,
+    /// How sure, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<f64>,
 }
 
 impl Body for TradingDecision {
@@ -97,6 +126,15 @@ impl Body for TradingDecision {
         for (name, value) in self.features.iter() {
             let finite = check::finite("", value.unwrap_or(0.0));
             finite.map_err(|error| error.at(format!("$.features.{name}")))?;
+        }
+        for name in self.failed_checks.keys() {
+            check::that(self.risk_checks.get(name) == Some(&false), &format!("$.failed_checks.{name}"), || {
+                format!("expected a check that $.risk_checks says failed, found `{name}`")
+            })?;
+        }
+        if let Some(signal) = &self.signal {
+            check::id("$.signal.strategy_id", &signal.strategy_id)?;
+            check::up_to("$.signal.confidence", 1.0, signal.confidence.unwrap_or(0.0))?;
         }
         check::that(self.outcome == Outcome::Accepted || !self.reasons.is_empty(), "$.reasons", || {
             "expected at least one reason, as the outcome is rejected, found none".into()
@@ -155,6 +193,8 @@ fn blank() -> TradingDecision {
         position_before: None,
         outcome: Outcome::Accepted,
         reasons: Vec::new(),
+        failed_checks: ByName::default(),
+        signal: None,
     }
 }
 
@@ -182,10 +222,39 @@ impl TradingDecision {
             "position_before" => (self.position_before = json.or_null(decimal)?, 16).1,
             "outcome" => (self.outcome = outcome_of(json.text()?)?, 17).1,
             "reasons" => (self.reasons = json.texts()?, 18).1,
+            "failed_checks" => (self.failed_checks = json.by_name(check_numbers)?, 19).1,
+            "signal" => (self.signal = json.or_null(asking_signal)?, 20).1,
             _ => return None,
         };
         Some(1 << field)
     }
+}
+
+fn check_numbers(json: &mut Plain<'_>) -> Option<CheckNumbers> {
+    let (mut value, mut limit) = (None, None);
+    json.object(|json, name| {
+        let field = match name {
+            "value" => &mut value,
+            "limit" => &mut limit,
+            _ => return None,
+        };
+        field.replace(decimal(json)?).is_none().then_some(())
+    })?;
+    Some(CheckNumbers { value: value?, limit: limit? })
+}
+
+fn asking_signal(json: &mut Plain<'_>) -> Option<AskingSignal> {
+    let (mut strategy_id, mut action, mut confidence) = (None, None, None);
+    json.object(|json, name| {
+        let is_new = match name {
+            "strategy_id" => strategy_id.replace(json.text()?.to_owned()).is_none(),
+            "action" => action.replace(action_of(json.text()?)?).is_none(),
+            "confidence" => confidence.replace(json.or_null(Plain::float)?).is_none(),
+            _ => return None,
+        };
+        is_new.then_some(())
+    })?;
+    Some(AskingSignal { strategy_id: strategy_id?, action: action?, confidence: confidence.flatten() })
 }
 
 fn decimal(json: &mut Plain<'_>) -> Option<Dec> {
@@ -396,51 +465,4 @@ impl Body for RiskDecision {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const FULL: &str = include_str!("../../fixtures/trading_decision/1.0/full.json");
-    const MINIMAL: &str = include_str!("../../fixtures/trading_decision/1.0/minimal.json");
-
-    #[test]
-    fn what_we_write_is_read_plainly_and_as_the_general_reader_reads_it() {
-        for text in [FULL, MINIMAL] {
-            let general: TradingDecision = serde_json::from_str(text).unwrap();
-            let written = serde_json::to_string(&general).unwrap();
-            assert_eq!(TradingDecision::read_plain(&written), Some(general));
-        }
-    }
-
-    #[test]
-    fn what_is_not_plain_is_left_to_the_general_reader() {
-        let changes =
-            [("\"symbol\"", "\"symbol\":\"A\",\"symbol\""), ("\"symbol\"", "\"new\":1,\"symbol\""), ("}", "} x")];
-        for (from, to) in changes {
-            assert_eq!(TradingDecision::read_plain(&MINIMAL.replacen(from, to, 1)), None, "{to}");
-        }
-        assert_eq!(TradingDecision::read_plain(&MINIMAL.replace("\"symbol\"", "\"symb\\u006fl\"")), None);
-    }
-
-    proptest! {
-        #[test]
-        fn a_body_that_is_read_plainly_is_what_the_general_reader_says(
-            is_full in any::<bool>(),
-            edits in prop::collection::vec((any::<prop::sample::Index>(), "[-0-9eE.,:{}\\[\\]\" \\\\antrufls]{0,2}", 0..3_usize), 0..3),
-        ) {
-            let general: TradingDecision = serde_json::from_str(if is_full { FULL } else { MINIMAL }).unwrap();
-            let mut text = serde_json::to_string(&general).unwrap();
-            for (at, new, gone) in edits {
-                let at = at.index(text.len());
-                let end = (at + gone).min(text.len());
-                if text.is_char_boundary(at) && text.is_char_boundary(end) {
-                    text.replace_range(at..end, &new);
-                }
-            }
-            if let Some(plain) = TradingDecision::read_plain(&text) {
-                prop_assert_eq!(Some(plain), serde_json::from_str(&text).ok(), "{}", text);
-            }
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tapedeck_contracts::{
     Dec, Timestamp,
-    events::{Action, ExecType, Liquidity, OrderStatus, OrderType, Reason as WhyOrder, Side, decision::Outcome},
+    events::{
+        Action, ExecType, Liquidity, OrderStatus, OrderType, Reason as WhyOrder, Side,
+        decision::{AskingSignal, CheckNumbers, Outcome},
+    },
 };
 use tapedeck_store::{Explained, Explanations, FillRow, OrderRow, StoreError};
 use thiserror::Error;
@@ -68,6 +71,12 @@ pub struct Answer {
     pub strategy_selection: StrategySelection,
     /// Each check and whether it passed.
     pub risk_checks: BTreeMap<String, bool>,
+    /// Of checks that failed, what was measured and the most that it may be.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failed_checks: BTreeMap<String, CheckNumbers>,
+    /// The signal that it was made on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<AskingSignal>,
     /// The orders that came of it as they stand, oldest first: also those that the broker refused.
     #[serde(default)]
     pub orders: Vec<OrderState>,
@@ -334,6 +343,8 @@ pub fn answer(
     top: usize,
 ) -> Answer {
     let told = sentences(record, set);
+    let failed = reasons::failed(record, set);
+    let failed = failed.filter_map(|failed| Some((failed.check.to_owned(), failed.numbers?)));
     Answer {
         decision_id: record.decision_id.clone(),
         correlation_id: record.correlation_id.clone(),
@@ -351,6 +362,8 @@ pub fn answer(
         regime_reasoning: regime(record, set, told.regime),
         strategy_selection: strategy(record, set, told.strategy),
         risk_checks: set.checks().iter().cloned().zip(record.checks.iter().copied()).collect(),
+        failed_checks: failed.collect(),
+        signal: record.signal.clone(),
         orders: Vec::new(),
         more_orders: false,
         execution_details: fills.iter().map(execution).collect(),

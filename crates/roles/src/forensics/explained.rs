@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::{
     FeatureSet, FeatureSetId, MAX_MOVED,
-    record::{Feature, Moved, Previous, Record, Specialist},
+    record::{FailedCheck, Feature, Moved, Previous, Record, Specialist},
 };
 
 /// A model as an explanation needs it.
@@ -265,6 +265,16 @@ impl Mixture {
             (kept.weight, kept.margin) = (*weight, part.margin as f32);
         }
         refill(&mut record.checks, decision.risk_checks.values().copied());
+        let checks = decision.risk_checks.keys().enumerate();
+        let failed =
+            checks.filter_map(|(check, name)| decision.failed_checks.get(name).map(|numbers| (check, numbers)));
+        let failed =
+            failed.map(|(check, numbers)| FailedCheck { check, value: numbers.value.0, limit: numbers.limit.0 });
+        record.failed_checks.clear();
+        if !decision.failed_checks.is_empty() {
+            record.failed_checks.extend(failed);
+        }
+        record.signal.clone_from(&decision.signal);
         (record.base, record.margin) = (explanation.base, explanation.margin);
         let contributions = explanation.contributions.iter();
         let features = decision.features.values().zip(contributions);

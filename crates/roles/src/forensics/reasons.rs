@@ -4,7 +4,13 @@
 //! Not here: sentences.
 
 use serde::Serialize;
-use tapedeck_contracts::events::{Action, decision::Outcome};
+use tapedeck_contracts::{
+    Dec,
+    events::{
+        Action,
+        decision::{CheckNumbers, Outcome},
+    },
+};
 
 use super::{FeatureSet, Record};
 
@@ -64,8 +70,18 @@ pub enum Reason<'a> {
         /// The codes that it brought.
         reasons: &'a [String],
         /// The risk checks that failed.
-        failed_checks: Vec<&'a str>,
+        failed_checks: Vec<Failed<'a>>,
     },
+}
+
+/// A risk check that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Failed<'a> {
+    /// Its name.
+    pub check: &'a str,
+    /// What was measured, and the most that it may be, where the decision told them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numbers: Option<CheckNumbers>,
 }
 
 /// A feature's share in a decision.
@@ -96,11 +112,19 @@ pub fn reasons<'a>(record: &'a Record, set: &'a FeatureSet) -> Vec<Reason<'a>> {
         }
     }
     if record.outcome == Outcome::Rejected {
-        let checks = set.checks().iter().zip(&record.checks);
-        let failed_checks = checks.filter(|(_, passed)| !**passed).map(|(name, _)| name.as_str()).collect();
-        found.push(Reason::Rejected { reasons: &record.reasons, failed_checks });
+        found.push(Reason::Rejected { reasons: &record.reasons, failed_checks: failed(record, set).collect() });
     }
     found
+}
+
+/// The checks that failed, each with its numbers where they were told.
+pub(super) fn failed<'a>(record: &'a Record, set: &'a FeatureSet) -> impl Iterator<Item = Failed<'a>> {
+    let checks = set.checks().iter().zip(&record.checks).enumerate().filter(|(_, (_, passed))| !**passed);
+    checks.map(|(place, (check, _))| {
+        let numbers = record.failed_checks.iter().find(|failed| failed.check == place);
+        let numbers = numbers.map(|found| CheckNumbers { value: Dec(found.value), limit: Dec(found.limit) });
+        Failed { check, numbers }
+    })
 }
 
 fn regime<'a>(record: &Record, set: &'a FeatureSet) -> Option<Reason<'a>> {
@@ -145,7 +169,10 @@ fn sides<'a>(record: &Record, set: &'a FeatureSet, direction: f32, found: &mut V
 
 #[cfg(test)]
 mod tests {
+    use rust_decimal::Decimal;
+
     use super::*;
+    use crate::forensics::FailedCheck;
     use crate::forensics::record::tests::{typical, typical_set};
 
     #[test]
@@ -178,7 +205,16 @@ mod tests {
         let set = typical_set();
         let mut record = Record { outcome: Outcome::Rejected, reasons: vec!["risk".into()], ..typical(0, 0) };
         record.checks[1] = false;
-        let expected = Reason::Rejected { reasons: &record.reasons, failed_checks: vec!["correlation_ok"] };
-        assert_eq!(reasons(&record, &set).last(), Some(&expected));
+        let of = |record: &Record, numbers| {
+            let failed_checks = vec![Failed { check: "correlation_ok", numbers }];
+            assert_eq!(
+                reasons(record, &set).last(),
+                Some(&Reason::Rejected { reasons: &record.reasons, failed_checks })
+            );
+        };
+        of(&record, None);
+        let (value, limit) = (Decimal::new(97, 2), Decimal::new(95, 2));
+        record.failed_checks = vec![FailedCheck { check: 1, value, limit }];
+        of(&record, Some(CheckNumbers { value: Dec(value), limit: Dec(limit) }));
     }
 }

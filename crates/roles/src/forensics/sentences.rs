@@ -3,10 +3,13 @@
 //!
 //! Not here: which reasons there are (`reasons`).
 
-use tapedeck_contracts::events::{Action, OrderStatus, decision::Outcome};
+use tapedeck_contracts::events::{
+    Action, OrderStatus,
+    decision::{CheckNumbers, Outcome},
+};
 use tapedeck_store::OrderRow;
 
-use super::{FeatureSet, Reason, Record, Share, reasons};
+use super::{Failed, FeatureSet, Reason, Record, Share, reasons};
 use crate::inference::decide::sigmoid;
 
 /// What is told of one decision.
@@ -27,7 +30,7 @@ pub fn sentences(record: &Record, set: &FeatureSet) -> Sentences {
     let reasons = reasons(record, set);
     let all = |of: fn(&Reason<'_>) -> Option<String>| reasons.iter().find_map(of).unwrap_or_default();
     Sentences {
-        outcome: outcome(record) + &all(checks),
+        outcome: outcome(record) + &all(checks) + &asked(record),
         features: features(record, &reasons),
         regime: all(regime),
         strategy: all(strategy),
@@ -107,9 +110,26 @@ fn checks(reason: &Reason<'_>) -> Option<String> {
     let Reason::Rejected { failed_checks, .. } = reason else { return None };
     Some(match failed_checks.as_slice() {
         [] => " It failed no check.".to_owned(),
-        [check] => format!(" It failed the check {check}."),
-        checks => format!(" It failed the checks {}.", list(checks)),
+        [check] => format!(" It failed the check {}.", failed(check)),
+        checks => format!(" It failed the checks {}.", list(&checks.iter().map(failed).collect::<Vec<_>>())),
     })
+}
+
+/// A check, and what was measured where that was told.
+fn failed(failed: &Failed<'_>) -> String {
+    match failed.numbers {
+        Some(CheckNumbers { value, limit }) => {
+            format!("{} ({} of at most {})", failed.check, value.normalize(), limit.normalize())
+        }
+        None => failed.check.to_owned(),
+    }
+}
+
+/// The signal that asked, where one did.
+fn asked(record: &Record) -> String {
+    let Some(signal) = &record.signal else { return String::new() };
+    let sure = signal.confidence.map(|sure| format!(", with a confidence of {}", percent(sure))).unwrap_or_default();
+    format!(" A signal of {} asked for it and wanted {}{sure}.", signal.strategy_id, word(signal.action))
 }
 
 fn regime(reason: &Reason<'_>) -> Option<String> {
@@ -196,7 +216,8 @@ fn features(record: &Record, reasons: &[Reason<'_>]) -> String {
     }
     let moved = reasons.iter().filter_map(|reason| match reason {
         Reason::Moved { feature, before, now } => {
-            Some(format!("{feature} from {} to {}", signed(f64::from(*before)), signed(f64::from(*now))))
+            let (before, now) = apart(f64::from(*before), f64::from(*now));
+            Some(format!("{feature} from {before} to {now}"))
         }
         _ => None,
     });
@@ -268,6 +289,18 @@ fn signed(log_odds: f64) -> String {
         _ if log_odds > 0.0 => format!("+{}", size(log_odds)),
         _ => format!("-{}", size(-log_odds)),
     }
+}
+
+/// Two numbers of log-odds that differ, with as many digits as show it.
+fn apart(one: f64, other: f64) -> (String, String) {
+    /// An f32 has no more.
+    const MOST: usize = 9;
+    let short = (signed(one), signed(other));
+    if short.0 != short.1 {
+        return short;
+    }
+    let longer = (4..=MOST).map(|digits| (format!("{one:+.digits$}"), format!("{other:+.digits$}")));
+    longer.into_iter().find(|(one, other)| one != other).unwrap_or(short)
 }
 
 /// Log-odds without a sign: three decimals, or two digits where that is nothing.

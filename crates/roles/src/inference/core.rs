@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tapedeck_contracts::{
     EventId, Timestamp,
-    events::{MarketData, RegimeChange, signal::Action},
+    events::{MarketData, RegimeChange, decision::AskingSignal},
 };
 
 use super::{
@@ -57,8 +57,8 @@ pub struct Asked<'a> {
     pub source: Option<&'a str>,
     /// The offset of its market event in the partition; none of one from outside.
     pub root: Option<u64>,
-    /// What it wants.
-    pub action: Action,
+    /// What it wants, whose it is, and how sure.
+    pub signal: &'a AskingSignal,
     /// Its event time.
     pub timestamp: Timestamp,
 }
@@ -248,7 +248,7 @@ impl Desk {
             row: seen.row,
             is_warm: seen.is_warm,
             regime_probs: seen.probs,
-            signal: Some(asked.action),
+            signal: Some(asked.signal.clone()),
             own: self.holding(partition, asked.symbol),
             others: self.others(asked.symbol),
         };

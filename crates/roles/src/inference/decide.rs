@@ -9,7 +9,11 @@
 use rust_decimal::{Decimal, prelude::FromPrimitive};
 use tapedeck_contracts::{
     ByName, Dec, EventId, Timestamp,
-    events::{RiskDecision, TradingDecision, decision::Outcome, signal::Action},
+    events::{
+        RiskDecision, TradingDecision,
+        decision::{AskingSignal, Outcome},
+        signal::Action,
+    },
 };
 
 use super::{
@@ -50,7 +54,7 @@ pub struct Situation<'a> {
     /// Probability of each regime.
     pub regime_probs: [f64; 3],
     /// What the signal wants that asked; none where nothing but a bar did.
-    pub signal: Option<Action>,
+    pub signal: Option<AskingSignal>,
     /// What is held of the symbol.
     pub own: &'a Holding,
     /// The rest of the book, in a fixed order.
@@ -132,13 +136,15 @@ pub fn decide(config: &InferenceConfig, models: &ModelSet, situation: Situation<
         position_before: Some(Dec(situation.own.quantity().normalize())),
         outcome,
         reasons,
+        failed_checks: checks.failed.into_iter().collect(),
+        signal: situation.signal,
     };
     Ok(Decided { decision, risk })
 }
 
 /// What stands against a trade beside the book.
 fn gates(situation: &Situation<'_>, action: Action, quantity: Decimal) -> Vec<String> {
-    let disagrees = situation.signal.is_some_and(|signal| signal != action);
+    let disagrees = situation.signal.as_ref().is_some_and(|signal| signal.action != action);
     let gates = [(!situation.is_warm, NOT_WARM), (disagrees, SIGNAL_DISAGREES), (quantity.is_zero(), BELOW_LOT)];
     gates.into_iter().filter(|(closed, _)| *closed).map(|(_, reason)| reason.to_owned()).collect()
 }

@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 
-use rust_decimal::Decimal;
+use rust_decimal::{Decimal, prelude::FromPrimitive};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tapedeck_contracts::Dec;
+use tapedeck_contracts::{Dec, events::decision::CheckNumbers};
 
 use super::{book::Holding, features::float};
 
@@ -79,11 +79,13 @@ pub struct Checks {
     pub checks: BTreeMap<String, bool>,
     /// The reason of each that did not, in the order of the checks.
     pub reasons: Vec<String>,
+    /// What was measured of each that did not, and what it may be.
+    pub failed: BTreeMap<String, CheckNumbers>,
 }
 
 /// Checks that all pass: where nothing is to be traded.
 pub fn nothing_to_check() -> Checks {
-    checks([true; 3])
+    checks([true; 3], |_| CheckNumbers { value: Dec::ZERO, limit: Dec::ZERO })
 }
 
 /// Checks a signed quantity of a symbol. `own` is its holding, at its last price;
@@ -111,20 +113,32 @@ pub fn check<'a>(
         mean += own.correlation(other).unwrap_or(0.0) * theirs * side;
     }
     let is_alone = gross <= 0.0;
-    checks([
+    let (share, likeness) = (notional / (notional + gross), mean / gross);
+    let passed = [
         after.abs() <= position_limit,
-        is_alone || notional / (notional + gross) <= limits.concentration,
-        is_alone || mean / gross <= limits.correlation,
-    ])
+        is_alone || share <= limits.concentration,
+        is_alone || likeness <= limits.correlation,
+    ];
+    checks(passed, |check| match check {
+        POSITION => CheckNumbers { value: Dec(after.abs().normalize()), limit: Dec(position_limit.normalize()) },
+        CONCENTRATION => CheckNumbers { value: ratio(share), limit: ratio(limits.concentration) },
+        _ => CheckNumbers { value: ratio(likeness), limit: ratio(limits.correlation) },
+    })
 }
 
-fn checks(passed: [bool; 3]) -> Checks {
+/// Nine decimals of a ratio: more than any limit is told apart by.
+fn ratio(value: f64) -> Dec {
+    Dec(Decimal::from_f64(value).unwrap_or_default().round_dp(9).normalize())
+}
+
+fn checks(passed: [bool; 3], numbers: impl Fn(&str) -> CheckNumbers) -> Checks {
     let names = [(POSITION, "position_limit"), (CONCENTRATION, "concentration"), (CORRELATION, "correlation")];
     let mut found = Checks::default();
     for ((check, reason), passed) in names.into_iter().zip(passed) {
         found.checks.insert(check.to_owned(), passed);
         if !passed {
             found.reasons.push(reason.to_owned());
+            found.failed.insert(check.to_owned(), numbers(check));
         }
     }
     found
@@ -190,6 +204,10 @@ mod tests {
         );
         assert_eq!(found.reasons, ["position_limit", "concentration", "correlation"]);
         assert!(found.checks.values().all(|passed| !passed));
+        let numbers = |check: &str| (found.failed[check].value.to_string(), found.failed[check].limit.to_string());
+        assert_eq!(numbers(POSITION), ("50".to_owned(), "10".to_owned()));
+        assert_eq!(numbers(CONCENTRATION).1, "0.6");
+        assert_eq!(numbers(CORRELATION), ("1".to_owned(), "0.9".to_owned()));
     }
 
     #[test]

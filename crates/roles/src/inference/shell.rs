@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tapedeck_contracts::{
     Event, EventId,
-    events::{RegimeChange, RiskDecision},
+    events::{RegimeChange, RiskDecision, decision::AskingSignal},
 };
 use tapedeck_flow::{
     Delivery, DeliveryConfig, Failure, Gauges, Outbound, Phase, Stop,
@@ -242,11 +242,16 @@ impl Shell {
     ) -> Result<(), Failure> {
         let Event::Signal(signal) = &delivery.event else { return Ok(()) };
         let (body, symbol) = (&signal.data.signal, &signal.data.market_data.symbol);
+        let signal = AskingSignal {
+            strategy_id: signal.data.strategy_id.clone(),
+            action: body.action,
+            confidence: body.confidence,
+        };
         let asked = Asked {
             symbol,
             source: delivery.meta.root_seq.as_ref().map(|seq| seq.source.as_str()),
             root: delivery.meta.root.as_ref().filter(|root| root.topic == MARKET).map(|root| root.offset),
-            action: body.action,
+            signal: &signal,
             timestamp: delivery.event_time(),
         };
         let decided = self.desk.signal(partition, &asked, models, named(delivery, symbol));

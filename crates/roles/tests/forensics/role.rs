@@ -5,7 +5,13 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use rust_decimal::Decimal;
-use tapedeck_contracts::{Dec, Timestamp, events::TradingDecision};
+use tapedeck_contracts::{
+    Dec, Timestamp,
+    events::{
+        TradingDecision,
+        decision::{AskingSignal, CheckNumbers, Outcome},
+    },
+};
 use tapedeck_flow::DeliveryConfig;
 use tapedeck_log::Log;
 use tapedeck_roles::{
@@ -190,6 +196,28 @@ fn the_answer_says_what_the_decision_said() {
         assert_eq!(serde_json::from_value::<answer::Answer>(json).unwrap(), found);
     }
     assert!(answer::read(&*tape.store, "nobody decided this", 5).unwrap().is_none());
+}
+
+#[test]
+fn a_failed_risk_check_and_the_asking_signal_are_told_with_their_numbers() {
+    let tape = Tape::new();
+    let mut decision = decisions(&tape.models, 1).remove(0);
+    let number = |text| tapedeck_contracts::Dec::parse(text).unwrap();
+    let numbers = CheckNumbers { value: number("1.2"), limit: number("1") };
+    decision.outcome = Outcome::Rejected;
+    decision.reasons = vec!["position_limit".into()];
+    decision.risk_checks.insert("position_limit_ok", false);
+    decision.failed_checks.insert("position_limit_ok", numbers);
+    decision.signal = Some(AskingSignal { strategy_id: "sma".into(), action: decision.action, confidence: Some(0.75) });
+    tape.emit(std::slice::from_ref(&decision));
+    tape.settle();
+    let found = answer::read(&*tape.store, decision.decision_id.as_str(), 5).unwrap().unwrap();
+    assert_eq!((found.failed_checks["position_limit_ok"], &found.signal), (numbers, &decision.signal));
+    assert!(found.text.contains("failed the check position_limit_ok (1.2 of at most 1)."), "{}", found.text);
+    assert!(found.text.contains("A signal of sma asked for it"), "{}", found.text);
+    let json = serde_json::to_value(&found).unwrap();
+    assert_eq!(json["failed_checks"]["position_limit_ok"], serde_json::json!({ "value": 1.2, "limit": 1 }));
+    assert_eq!(serde_json::from_value::<answer::Answer>(json).unwrap(), found);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Not here: making explanations, and sentences; the answer of the api has both.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,6 +33,10 @@ struct Answer {
     regime_reasoning: Text,
     strategy_selection: Text,
     risk_checks: serde_json::Map<String, Value>,
+    #[serde(default)]
+    failed_checks: BTreeMap<String, Numbers>,
+    #[serde(default)]
+    signal: Option<Signal>,
     #[serde(default)]
     orders: Vec<Order>,
     #[serde(default)]
@@ -68,6 +72,20 @@ struct Other {
 #[derive(Debug, Deserialize)]
 struct Text {
     text: String,
+}
+
+/// Of a check that failed.
+#[derive(Debug, Deserialize)]
+struct Numbers {
+    value: serde_json::Number,
+    limit: serde_json::Number,
+}
+
+#[derive(Debug, Deserialize)]
+struct Signal {
+    strategy_id: String,
+    action: String,
+    confidence: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -141,7 +159,7 @@ fn lines(answer: &Answer) -> Vec<String> {
     };
     let mut out = vec![
         format!("{} {} {}{account}, {} ({outcome})", answer.action, answer.quantity, answer.symbol, answer.timestamp),
-        format!("decision {}, confidence {:.1} %", answer.decision_id, answer.confidence * 100.0),
+        format!("decision {}, confidence {}", answer.decision_id, percent(answer.confidence)),
         String::new(),
         answer.regime_reasoning.text.clone(),
         answer.strategy_selection.text.clone(),
@@ -149,9 +167,16 @@ fn lines(answer: &Answer) -> Vec<String> {
     ];
     out.extend(waterfall(&answer.explanations));
     let checks = answer.risk_checks.iter().map(|(name, passed)| {
-        format!("{} {}", name.trim_end_matches("_ok"), if passed == &Value::Bool(true) { "ok" } else { "FAILED" })
+        let numbers = answer.failed_checks.get(name);
+        let numbers = numbers.map(|of| format!(" ({} of at most {})", of.value, of.limit)).unwrap_or_default();
+        let said = if passed == &Value::Bool(true) { "ok" } else { "FAILED" };
+        format!("{} {said}{numbers}", name.trim_end_matches("_ok"))
     });
     out.push(String::new());
+    if let Some(signal) = &answer.signal {
+        let sure = signal.confidence.map(|sure| format!(", confidence {}", percent(sure))).unwrap_or_default();
+        out.push(format!("signal        {} wanted {}{sure}", signal.strategy_id, signal.action));
+    }
     out.push(format!("risk checks   {}", checks.collect::<Vec<_>>().join(", ")));
     out.extend(executed(answer));
     out.push(format!(
@@ -226,11 +251,20 @@ fn waterfall(sums: &Sums) -> Vec<String> {
     out.push(line("prediction (log-odds)", mark(sums.prediction), format!("{:.4}", sums.prediction)));
     let p = 1.0 / (1.0 + (-sums.prediction).exp());
     out.push(format!(
-        "probability {:.1} %; the steps and the prediction are {:.1e} apart",
-        p * 100.0,
+        "probability {}; the steps and the prediction are {:.1e} apart",
+        percent(p),
         sums.additivity_error
     ));
     out
+}
+
+/// A probability, never rounded to what it is not: certain or impossible.
+fn percent(probability: f64) -> String {
+    match format!("{:.1}", probability * 100.0).as_str() {
+        "100.0" if probability < 1.0 => "more than 99.9 %".to_owned(),
+        "0.0" if probability > 0.0 => "less than 0.1 %".to_owned(),
+        rounded => format!("{rounded} %"),
+    }
 }
 
 /// A feature's name and value, shortened where the column ends.
@@ -263,6 +297,8 @@ mod tests {
               "other":{"count":17,"shap":-0.05},"additivity_error":1e-9},
             "regime_reasoning":{"text":"Bull."},"strategy_selection":{"text":"The bull specialist."},
             "risk_checks":{"concentration_ok":true,"position_limit_ok":false},
+            "failed_checks":{"position_limit_ok":{"value":1.2,"limit":1}},
+            "signal":{"strategy_id":"sma","action":"BUY","confidence":0.99999},
             "orders":[{"order_id":"O1","side":"BUY","quantity":"100","order_status":"CANCELED","cum_qty":"40","avg_px":"12.5",
               "reason":{"code":"ess_tripped","text":"the account was stopped"}}],
             "execution_details":[{"fill_id":"F1","timestamp":"2025-10-21T14:30:01.000000Z","quantity":"40","price":"12.5","commission":"0.2"}],

@@ -16,14 +16,21 @@ pub(crate) mod tests;
 use rust_decimal::Decimal;
 use tapedeck_contracts::{
     Timestamp,
-    events::{Action, decision::Outcome},
+    events::{
+        Action,
+        decision::{AskingSignal, Outcome},
+    },
 };
 use thiserror::Error;
 
 use super::FeatureSetId;
 
-/// The first byte of a record: the version of its form.
+/// The first byte of a record: the version of its form. One that has no more than this
+/// version has is written in it.
 pub const VERSION: u8 = 1;
+/// The first byte of a record that has more than the first version: numbers of failed
+/// checks, a signal.
+pub const WITH_MORE: u8 = 2;
 /// How many features that moved since the last decision are kept.
 pub const MAX_MOVED: usize = 3;
 /// A record has at most so many reasons; what follows them is dropped by nobody, the
@@ -78,8 +85,24 @@ pub struct Record {
     pub margin: f64,
     /// Each feature's value and contribution.
     pub features: Vec<Feature>,
-    /// The decision of the same symbol before this one, where there is one.
+    /// The decision of the same symbol and account before this one, where there is one.
     pub previous: Option<Previous>,
+    /// The numbers of checks that failed, in the order of the checks; not of all, where the
+    /// decision did not tell them.
+    pub failed_checks: Vec<FailedCheck>,
+    /// The signal that the decision was made on.
+    pub signal: Option<AskingSignal>,
+}
+
+/// The numbers of a risk check that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedCheck {
+    /// Its place among the checks.
+    pub check: usize,
+    /// What was measured.
+    pub value: Decimal,
+    /// The most that it may be.
+    pub limit: Decimal,
 }
 
 /// A specialist's part in a decision.
@@ -178,6 +201,8 @@ impl Default for Record {
             margin: 0.0,
             features: Vec::new(),
             previous: None,
+            failed_checks: Vec::new(),
+            signal: None,
         }
     }
 }

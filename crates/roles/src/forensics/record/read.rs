@@ -4,14 +4,21 @@
 
 use tapedeck_contracts::{
     Timestamp,
-    events::{Action, decision::Outcome},
+    events::{
+        Action,
+        decision::{AskingSignal, Outcome},
+    },
     ids::MAX_ID_BYTES,
 };
 
 use super::{
-    Feature, MAX_MOVED, MAX_REASON_BYTES, MAX_REASONS, Moved, Previous, Record, RecordError, Specialist, VERSION,
+    FailedCheck, Feature, MAX_MOVED, MAX_REASON_BYTES, MAX_REASONS, Moved, Previous, Record, RecordError, Specialist,
+    VERSION, WITH_MORE,
     wire::{Cursor, Wrong},
-    write::{ACCOUNT, CORRELATION, DOUBLE, MISSING, POSITION, PREVIOUS, REJECTED, SAME_CORRELATION, SINGLE, kind},
+    write::{
+        ACCOUNT, CORRELATION, DOUBLE, FAILED_CHECKS, MISSING, POSITION, PREVIOUS, REJECTED, SAME_CORRELATION, SIGNAL,
+        SIGNAL_CONFIDENCE, SINGLE, kind,
+    },
 };
 use crate::forensics::{FeatureSetId, feature_set::MAX_NAMES};
 
@@ -23,7 +30,7 @@ impl Record {
     /// A version that is not known here, or bytes that make no record.
     pub fn read(bytes: &[u8]) -> Result<Self, RecordError> {
         match bytes.first() {
-            Some(&VERSION) => {}
+            Some(&(VERSION | WITH_MORE)) => {}
             Some(&version) => return Err(RecordError::Version(version)),
             None => return Err(RecordError::Broken { field: "version", what: "it ends too early", at: 0 }),
         }
@@ -46,7 +53,7 @@ impl<'a> Reader<'a> {
 
     fn record(&mut self) -> Result<Record, Wrong> {
         let mut record = Record::default();
-        self.at("version").byte()?;
+        let has_more = self.at("version").byte()? == WITH_MORE;
         record.chain = u32::try_from(self.at("chain").varint()?).map_err(|_| "a number that is too large")?;
         record.index = self.at("index").varint()?;
         record.feature_set = FeatureSetId(self.at("feature_set").array()?);
@@ -76,6 +83,9 @@ impl<'a> Reader<'a> {
         self.features(&mut record)?;
         if flags & PREVIOUS != 0 {
             record.previous = Some(self.previous(&record)?);
+        }
+        if has_more {
+            self.more(&mut record)?;
         }
         self.at("the end").end()?;
         Ok(record)
@@ -144,6 +154,40 @@ impl<'a> Reader<'a> {
             moved.push(Moved { feature: feature.ok_or("a feature out of range")?, before: self.cursor.f32()? });
         }
         Ok(Previous { index, action, margin, regime_probs, weights, moved })
+    }
+
+    /// What the second version has beside the first.
+    fn more(&mut self, record: &mut Record) -> Result<(), Wrong> {
+        let flags = self.at("what there is more").byte()?;
+        if flags & (FAILED_CHECKS | SIGNAL) == 0
+            || flags >> 3 != 0
+            || flags & (SIGNAL | SIGNAL_CONFIDENCE) == SIGNAL_CONFIDENCE
+        {
+            return Err("bits that mean nothing");
+        }
+        if flags & FAILED_CHECKS != 0 {
+            let count = self.at("failed_checks").count(record.checks.len())?;
+            if count == 0 {
+                return Err("a list of nothing");
+            }
+            let mut next = 0;
+            for _ in 0..count {
+                let check = usize::try_from(self.cursor.varint()?).map_err(|_| "a number that is too large")?;
+                if check < next || record.checks.get(check) != Some(&false) {
+                    return Err("no check that failed, or one out of its order");
+                }
+                next = check + 1;
+                let (value, limit) = (self.cursor.decimal()?, self.cursor.decimal()?);
+                record.failed_checks.push(FailedCheck { check, value, limit });
+            }
+        }
+        if flags & SIGNAL != 0 {
+            let strategy_id = self.id("signal")?;
+            let action = action(self.cursor.byte()?)?;
+            let confidence = if flags & SIGNAL_CONFIDENCE == 0 { None } else { Some(self.cursor.f64()?) };
+            record.signal = Some(AskingSignal { strategy_id, action, confidence });
+        }
+        Ok(())
     }
 
     fn none_or_all(&mut self, all: usize) -> Result<Vec<f32>, Wrong> {

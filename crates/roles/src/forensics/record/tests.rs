@@ -60,6 +60,8 @@ pub(crate) fn typical(chain: u32, index: u64) -> Record {
             weights: vec![0.1, 0.5, 0.4],
             moved: vec![Moved { feature: 3, before: 0.2 }, Moved { feature: 19, before: -0.1 }],
         }),
+        failed_checks: Vec::new(),
+        signal: None,
     }
 }
 
@@ -88,6 +90,21 @@ fn a_typical_record_comes_back_and_its_size_is_printed() {
 /// How many bytes the typical values save already: every third is whole.
 fn exact_in_f32() -> usize {
     (0..20).filter(|n| *n != 7 && n % 3 == 0).count() * 4
+}
+
+#[test]
+fn a_record_is_of_the_second_version_only_where_it_has_more_than_the_first() {
+    let mut record = typical(0, 3);
+    assert_eq!(bytes_of(&record)[0], VERSION);
+    record.checks[1] = false;
+    assert_eq!(bytes_of(&record)[0], VERSION);
+    record.failed_checks = vec![FailedCheck { check: 1, value: Decimal::new(12, 1), limit: Decimal::ONE }];
+    record.signal = Some(AskingSignal { strategy_id: "sma".into(), action: Action::Sell, confidence: None });
+    let bytes = bytes_of(&record);
+    assert_eq!((bytes[0], Record::read(&bytes)), (WITH_MORE, Ok(record.clone())));
+    record.failed_checks[0].check = 0;
+    let error = record.write(&mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("failed_checks are not checks that failed"), "{error}");
 }
 
 #[test]
@@ -205,15 +222,21 @@ prop_compose! {
         (action, rejected, quantity, position_before) in (action(), any::<bool>(), decimal(), prop::option::of(decimal())),
         (confidence, base, margin) in (finite(), finite(), finite()),
         reasons in prop::collection::vec("[a-z_]{0,20}", 0..4),
+        numbers in prop::collection::vec(prop::option::of((decimal(), decimal())), 20),
+        signal in prop::option::of((id(), action(), prop::option::of(finite()))),
     ) -> Record {
         let outcome = if rejected { Outcome::Rejected } else { Outcome::Accepted };
         let correlation_id = correlation.map(|other| other.unwrap_or_else(|| decision_id.clone()));
         let time = Timestamp::from_micros(time);
+        let failed = (0..).zip(numbers.into_iter().zip(&checks)).filter(|(_, (_, passed))| !**passed);
+        let failed_checks = failed.filter_map(|(check, (numbers, _))| numbers.map(|(value, limit)| FailedCheck { check, value, limit })).collect();
+        let signal = signal.map(|(strategy_id, action, confidence)| AskingSignal { strategy_id, action, confidence });
         let previous = previous.map(|previous| Previous { index: index - previous.index, ..previous });
         let feature_set = FeatureSetId(feature_set);
         Record {
             chain, index, feature_set, decision_id, correlation_id, time, account, symbol, action, outcome, quantity,
             position_before, confidence, reasons, regime_probs, specialists, checks, base, margin, features, previous,
+            failed_checks, signal,
         }
     }
 }

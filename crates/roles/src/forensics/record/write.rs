@@ -8,7 +8,7 @@ use tapedeck_contracts::{
 };
 
 use super::{
-    MAX_MOVED, MAX_REASON_BYTES, MAX_REASONS, Previous, Record, RecordError, VERSION,
+    MAX_MOVED, MAX_REASON_BYTES, MAX_REASONS, Previous, Record, RecordError, VERSION, WITH_MORE,
     wire::{put_decimal, put_id, put_text, put_varint},
 };
 use crate::forensics::feature_set::MAX_NAMES;
@@ -21,6 +21,11 @@ pub(super) const CORRELATION: u8 = 1 << 5;
 /// The correlation id is the decision's own.
 pub(super) const SAME_CORRELATION: u8 = 1 << 6;
 pub(super) const PREVIOUS: u8 = 1 << 7;
+
+/// Bits of what the second version has beside the first.
+pub(super) const FAILED_CHECKS: u8 = 1;
+pub(super) const SIGNAL: u8 = 1 << 1;
+pub(super) const SIGNAL_CONFIDENCE: u8 = 1 << 2;
 
 /// How a feature's value is kept, two bits each.
 pub(super) const MISSING: u8 = 0;
@@ -35,7 +40,8 @@ impl Record {
     /// `out` is then as before.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), RecordError> {
         self.check()?;
-        out.push(VERSION);
+        let has_more = !self.failed_checks.is_empty() || self.signal.is_some();
+        out.push(if has_more { WITH_MORE } else { VERSION });
         put_varint(out, u64::from(self.chain));
         put_varint(out, self.index);
         out.extend_from_slice(&self.feature_set.0);
@@ -61,6 +67,9 @@ impl Record {
         self.write_features(out);
         if let Some(previous) = &self.previous {
             self.write_previous(previous, out);
+        }
+        if has_more {
+            self.write_more(out);
         }
         Ok(())
     }
@@ -127,10 +136,35 @@ impl Record {
         }
     }
 
+    /// What the second version has beside the first.
+    fn write_more(&self, out: &mut Vec<u8>) {
+        let when = |holds, flag| if holds { flag } else { 0 };
+        let confidence = self.signal.as_ref().and_then(|signal| signal.confidence);
+        out.push(
+            when(!self.failed_checks.is_empty(), FAILED_CHECKS)
+                | when(self.signal.is_some(), SIGNAL)
+                | when(confidence.is_some(), SIGNAL_CONFIDENCE),
+        );
+        if !self.failed_checks.is_empty() {
+            put_varint(out, self.failed_checks.len() as u64);
+            for failed in &self.failed_checks {
+                put_varint(out, failed.check as u64);
+                put_decimal(out, failed.value);
+                put_decimal(out, failed.limit);
+            }
+        }
+        if let Some(signal) = &self.signal {
+            put_id(out, &signal.strategy_id);
+            out.push(action_code(signal.action));
+            confidence.iter().for_each(|confidence| out.extend_from_slice(&confidence.to_le_bytes()));
+        }
+    }
+
     fn check(&self) -> Result<(), RecordError> {
         let ids = [("decision_id", Some(&self.decision_id)), ("symbol", Some(&self.symbol))];
         let ids = ids.into_iter().chain([("correlation_id", self.correlation_id.as_ref())]);
-        let ids = ids.chain([("account", self.account.as_ref())]);
+        let strategy = self.signal.as_ref().map(|signal| &signal.strategy_id);
+        let ids = ids.chain([("account", self.account.as_ref()), ("signal", strategy)]);
         let versions = self.specialists.iter().map(|specialist| ("a version", Some(&specialist.version)));
         for (field, id) in ids.chain(versions) {
             fits(id.is_none_or(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES), field, "is empty or too long")?;
@@ -145,8 +179,14 @@ impl Record {
         ] {
             fits(count <= MAX_NAMES, field, "are too many")?;
         }
+        let places = self.failed_checks.iter().map(|failed| failed.check);
+        let is_sorted = places.clone().is_sorted_by(|one, next| one < next);
+        let is_known = places.clone().all(|place| self.checks.get(place) == Some(&false));
+        fits(is_sorted && is_known, "failed_checks", "are not checks that failed, in their order")?;
         let finite = |field, is_finite| fits(is_finite, field, "is not finite");
         finite("confidence", self.confidence.is_finite())?;
+        let sure = self.signal.as_ref().and_then(|signal| signal.confidence);
+        finite("the signal's confidence", sure.is_none_or(f64::is_finite))?;
         finite("base", self.base.is_finite())?;
         finite("margin", self.margin.is_finite())?;
         finite("a regime's probability", self.regime_probs.iter().all(|probability| probability.is_finite()))?;

@@ -2,9 +2,12 @@
 //!
 //! Not here: which reasons there are.
 
+use rust_decimal::Decimal;
+use tapedeck_contracts::events::decision::AskingSignal;
+
 use super::*;
 use crate::forensics::{
-    Previous,
+    FailedCheck, Moved, Previous,
     record::tests::{typical, typical_set},
 };
 
@@ -23,6 +26,15 @@ fn before(record: &mut Record) -> &mut Previous {
 }
 
 #[test]
+fn a_contribution_that_hardly_moved_is_told_with_the_digits_that_did() {
+    let mut record = typical(0, 4);
+    let now = record.features[3].contribution;
+    before(&mut record).moved = vec![Moved { feature: 3, before: now + 0.000_02 }];
+    let said = told(&record);
+    assert!(said.contains("feature_03 from -0.19838 to -0.19840"), "{said}");
+}
+
+#[test]
 fn a_dozen_decisions_are_told_as_their_numbers_are() {
     let mut cases: Vec<(&str, Record)> = vec![
         ("the first of its symbol", first()),
@@ -34,10 +46,16 @@ fn a_dozen_decisions_are_told_as_their_numbers_are() {
     let mut rejected = Record { outcome: Outcome::Rejected, reasons: vec!["position_limit".into()], ..first() };
     rejected.checks[2] = false;
     cases.push(("a rejection", rejected.clone()));
+    rejected.failed_checks = vec![FailedCheck { check: 2, value: Decimal::new(12, 1), limit: Decimal::ONE }];
+    let signal = AskingSignal { strategy_id: "sma".into(), action: Action::Buy, confidence: Some(0.9999) };
+    rejected.signal = Some(signal);
+    cases.push(("a rejection with its numbers, on a signal", rejected.clone()));
+    rejected.signal = None;
     rejected.checks[0] = false;
     rejected.reasons.push("concentration".into());
     cases.push(("a rejection for two reasons", rejected.clone()));
     rejected.checks = vec![true; 3];
+    rejected.failed_checks.clear();
     rejected.reasons = vec!["signal_disagrees".into()];
     cases.push(("a rejection with no check that failed", rejected));
     let mut sure = first();

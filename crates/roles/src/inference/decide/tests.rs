@@ -78,13 +78,15 @@ fn the_margin_is_the_weighted_sum_of_the_specialists() {
 
 #[test]
 fn a_signal_that_wants_another_direction_rejects_and_one_that_agrees_does_not() {
-    let Decided { decision, risk } = decided(0.9, |situation| situation.signal = Some(Action::Sell));
+    let asking = |action| AskingSignal { strategy_id: "sma".into(), action, confidence: Some(0.7) };
+    let Decided { decision, risk } = decided(0.9, |situation| situation.signal = Some(asking(Action::Sell)));
+    assert_eq!(decision.signal, Some(asking(Action::Sell)));
     assert_eq!((decision.action, decision.outcome), (Action::Buy, Outcome::Rejected));
     assert_eq!(decision.reasons, [SIGNAL_DISAGREES]);
     let risk = risk.expect("there was something to trade");
     assert!(!risk.approved && risk.checks.values().all(|passed| *passed));
     assert_eq!(risk.reasons, [SIGNAL_DISAGREES]);
-    let agreed = decided(0.9, |situation| situation.signal = Some(Action::Buy)).decision;
+    let agreed = decided(0.9, |situation| situation.signal = Some(asking(Action::Buy))).decision;
     assert_eq!((agreed.outcome, agreed.reasons.len()), (Outcome::Accepted, 0));
 }
 
