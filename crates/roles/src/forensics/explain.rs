@@ -313,7 +313,11 @@ impl Explaining {
             detail: format!("{specialist} {version}, which decided, cannot be had: {detail}"),
             may_come: true,
         };
-        let model = self.models.version(specialist, version).map_err(|error| wait(error.to_string()))?;
+        let model = self.models.version(specialist, version).map_err(|error| {
+            // A file may come, or be replaced; what is no file's name, or not built in, never comes.
+            let may_come = !matches!(error, models::ModelError::Never(_));
+            Refusal { may_come, ..wait(error.to_string()) }
+        })?;
         let explainer = Explainer::new(model.ensemble()).map_err(|error| wait(error.to_string()))?;
         let ready = Arc::new(Ready { model, explainer });
         if self.ready.len() >= MAX_READY {

@@ -45,6 +45,9 @@ pub enum ModelError {
     /// It is there and cannot be used, however often it is read.
     #[error("{0}")]
     Unusable(String),
+    /// No file that could come would be it.
+    #[error("{0}")]
+    Never(String),
 }
 
 /// One version of a specialist.
@@ -188,6 +191,8 @@ pub enum Updated {
     },
     /// Nothing changed; the text says why.
     Unchanged(String),
+    /// It is about none of the specialists here; the text names those there are.
+    Unknown(String),
 }
 
 /// The versions that were current of each specialist, oldest first: the last one is.
@@ -326,7 +331,8 @@ impl Models {
     pub fn update(&self, update: &ModelUpdate) -> Result<Updated, ModelError> {
         let specialist = update.specialist();
         if !self.specialists.iter().any(|known| known == specialist) {
-            return Ok(Updated::Unchanged(format!("`{specialist}` is none of our specialists")));
+            let known = self.specialists.join(", ");
+            return Ok(Updated::Unknown(format!("`{specialist}` is none of the specialists: there are {known}")));
         }
         let version = version_of(update)
             .ok_or_else(|| ModelError::Unusable(format!("`{}` names no version (`_v<n>`)", update.model_id)))?;
@@ -385,8 +391,13 @@ impl Models {
         match (&self.dir, at) {
             (Some(dir), _) => load(dir, specialist, version),
             (None, Some(at)) if version == DEMO_VERSION => demo(at, specialist),
-            (None, _) => Err(ModelError::Unusable(format!(
-                "{specialist} {version}: the demo's specialists have no other version; set `inference.models.dir`"
+            (None, Some(_)) => Err(ModelError::Never(format!(
+                "{specialist} {version}: the demo's specialists have no version but {DEMO_VERSION}; set \
+                 `inference.models.dir`"
+            ))),
+            (None, None) => Err(ModelError::Never(format!(
+                "{specialist} {version}: the demo's specialists are {}; set `inference.models.dir`",
+                self.specialists.join(", ")
             ))),
         }
     }
@@ -412,13 +423,25 @@ fn demo(at: usize, specialist: &str) -> Result<Model, ModelError> {
 fn load(dir: &Path, specialist: &str, version: &str) -> Result<Model, ModelError> {
     // Both come from outside, and name a file.
     if [specialist, version].iter().any(|name| name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.')) {
-        return Err(ModelError::Unusable(format!("`{specialist}` `{version}` cannot be the name of a file")));
+        return Err(ModelError::Never(format!("`{specialist}` `{version}` cannot be the name of a file")));
     }
     let folder = dir.join(specialist);
     let paths = ENDINGS.map(|ending| folder.join(format!("{version}.{ending}")));
-    let Some(path) = paths.iter().find(|path| path.is_file()) else {
-        let text = format!("{}/{version}.json, .ubj or .txt: there is no such file", folder.display());
-        return Err(ModelError::NotThere(text));
+    let there: Vec<&PathBuf> = paths.iter().filter(|path| path.is_file()).collect();
+    let path = match there[..] {
+        [path] => path,
+        [] => {
+            let text = format!("{}/{version}.json, .ubj or .txt: there is no such file", folder.display());
+            return Err(ModelError::NotThere(text));
+        }
+        _ => {
+            let names: Vec<String> = there.iter().map(|path| path.display().to_string()).collect();
+            return Err(ModelError::Unusable(format!(
+                "{specialist} {version} is there more than once: {}; leave the one that decided, and give the other a \
+                 version of its own",
+                names.join(" and ")
+            )));
+        }
     };
     let unusable = |detail: String| ModelError::Unusable(format!("{}: {detail}", path.display()));
     let bytes = fs::metadata(path).map_err(|error| unusable(error.to_string()))?.len();

@@ -134,13 +134,23 @@ fn what_can_never_be_explained_is_set_aside_with_its_path_and_the_rest_goes_on()
 
 #[test]
 fn an_unknown_version_is_waited_for_then_set_aside_and_the_others_are_explained() {
-    let tape = Tape::new();
+    let (_dir, config) = folder();
+    sets_aside_after(&Tape::with_models(Arc::new(Models::open(&config).unwrap())), 4);
+}
+
+#[test]
+fn a_version_that_is_not_built_in_is_set_aside_at_once() {
+    sets_aside_after(&Tape::new(), 0);
+}
+
+/// A decision of an unknown version is a dead letter after so many more tries.
+fn sets_aside_after(tape: &Tape, retries: u64) {
     let mut all = decisions(&tape.models, 40);
     all[5].model_versions.insert("bull_specialist", "v127".into());
     tape.emit(&all);
-    let running = Running::start(&tape, Options::default());
+    let running = Running::start(tape, Options::default());
     running.until(|| tape.is_settled());
-    assert_eq!(running.gauges.record_retries.load(Relaxed), 4, "five tries");
+    assert_eq!(running.gauges.record_retries.load(Relaxed), retries);
     running.end().unwrap();
     let letters = tape.dead_letters();
     let (_, path, text) = &letters[0];

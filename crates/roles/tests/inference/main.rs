@@ -15,7 +15,7 @@ use std::{
 
 use tapedeck_contracts::{
     Event, EventId, Timestamp,
-    events::{Envelope, MarketData, TradingDecision},
+    events::{Envelope, MarketData, Severity, TradingDecision},
     headers::{CAUSE, CE_ID, ROOT_SEQ, Seq},
 };
 use tapedeck_flow::{
@@ -347,6 +347,19 @@ fn a_model_that_is_announced_and_does_not_come_is_told_by_an_alert_and_the_old_o
     let Event::Alert(alert) = Delivery::decode(alerts[0].clone(), 0).unwrap().event else { panic!("{alerts:?}") };
     assert_eq!((alert.code.as_str(), &alert.context["version"]), ("MODEL_NOT_LOADED", &"v9".into()));
     assert!(tape.decisions().values().all(|(_, decision)| decision.model_versions["bull_specialist"] == "v1"));
+}
+
+#[test]
+fn an_update_of_an_unknown_specialist_is_told_by_an_alert_that_names_those_there_are() {
+    let tape = Tape::new();
+    tape.log.append(vec![announced("bul_specialist_v2")]).unwrap();
+    tape.log.append(market(10)).unwrap();
+    tape.settle(LIVE);
+    let alerts = tape.read("alerts.v1");
+    assert_eq!(alerts.len(), 1);
+    let Event::Alert(alert) = Delivery::decode(alerts[0].clone(), 0).unwrap().event else { panic!("{alerts:?}") };
+    assert_eq!((alert.code.as_str(), alert.severity), ("MODEL_UNKNOWN", Severity::Warning));
+    assert!(alert.message.contains("there are bull_specialist, bear_specialist"), "{}", alert.message);
 }
 
 fn copy(from: &Path, to: &Path) {

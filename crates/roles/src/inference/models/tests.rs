@@ -186,8 +186,42 @@ fn names_that_would_leave_the_folder_are_refused() {
     let (_dir, config) = folder(&ALL);
     let models = Models::open(&config).expect("all are there");
     for version in ["../v1", "a/b", "", ".hidden"] {
-        assert!(matches!(models.version("bull_specialist", version), Err(ModelError::Unusable(_))), "{version}");
+        assert!(matches!(models.version("bull_specialist", version), Err(ModelError::Never(_))), "{version}");
     }
+}
+
+#[test]
+fn a_version_that_is_there_twice_is_refused_with_both_names() {
+    let (dir, config) = folder(&ALL);
+    write(dir.path(), "bull_specialist", "v8");
+    let folder = dir.path().join("bull_specialist");
+    let there = ENDINGS.map(|ending| folder.join(format!("v8.{ending}")));
+    let one = there.iter().find(|path| path.is_file()).expect("it was just written");
+    let other = there.iter().find(|path| !path.is_file()).expect("there are three endings");
+    fs::copy(one, other).expect("a copy");
+    let error = Models::open(&config).err().expect("which of the two decides nobody knows").to_string();
+    for path in [one, other] {
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+    fs::remove_file(other).expect("it is gone");
+    assert_eq!(bull(&Models::open(&config).expect("one is left")), "v8");
+}
+
+#[test]
+fn an_update_of_an_unknown_specialist_names_those_there_are() {
+    let (_dir, config) = folder(&ALL);
+    let models = Models::open(&config).expect("all are there");
+    let found = passed(&models, "bul_specialist_v2").expect("it is no error");
+    let Updated::Unknown(text) = found else { panic!("{found:?}") };
+    assert!(text.contains("`bul_specialist`") && text.contains("bull_specialist, bear_specialist"), "{text}");
+}
+
+#[test]
+fn a_version_that_is_not_built_in_never_comes() {
+    let models = Models::open(&InferenceConfig::default()).expect("they are in the binary");
+    let error = models.version("bull_specialist", "v7").expect_err("there is v1 alone");
+    assert!(matches!(&error, ModelError::Never(text) if text.contains("no version but v1")), "{error}");
+    assert!(matches!(models.version("bul_specialist", "v1"), Err(ModelError::Never(_))));
 }
 
 #[test]

@@ -224,19 +224,30 @@ impl Updates {
                 tracing::info!(role = ROLE, specialist, version, "another model decides");
             }
             Ok(Updated::Unchanged(why)) => tracing::info!(role = ROLE, why, "a model update changes nothing"),
+            Ok(Updated::Unknown(why)) => {
+                let model = &waiting.update.model_id;
+                tracing::warn!(role = ROLE, model, why, "a model update is about no model here");
+                self.tell(unknown(&waiting, &why), waiting);
+            }
             Err(ModelError::NotThere(_)) if waiting.since.elapsed() < self.wait && self.waiting.len() < MAX_WAITING => {
                 self.waiting.push_back(waiting);
             }
             Err(error) => {
                 let model = &waiting.update.model_id;
                 tracing::error!(role = ROLE, model, %error, "the model that decided goes on");
-                match self.log.append(vec![missing(&waiting, &error)]) {
-                    // Told later: it is tried again with the model itself.
-                    Err(LogError::Transient(_)) if self.waiting.len() < MAX_WAITING => self.waiting.push_back(waiting),
-                    Err(error) => tracing::error!(role = ROLE, model, %error, "the alert of it cannot be written"),
-                    Ok(_) => {}
-                }
+                self.tell(missing(&waiting, &error), waiting);
             }
+        }
+    }
+
+    /// Writes the alert of an update.
+    fn tell(&mut self, alert: Record, waiting: Waiting) {
+        let model = &waiting.update.model_id;
+        match self.log.append(vec![alert]) {
+            // Told later: it is tried again with the model itself.
+            Err(LogError::Transient(_)) if self.waiting.len() < MAX_WAITING => self.waiting.push_back(waiting),
+            Err(error) => tracing::error!(role = ROLE, model, %error, "the alert of it cannot be written"),
+            Ok(_) => {}
         }
     }
 
@@ -251,9 +262,24 @@ impl Updates {
     }
 }
 
-/// The alert for a version that was announced and does not decide. Every process that
-/// reads the update says the same under the same id.
+/// The alert for a version that was announced and does not decide.
 fn missing(waiting: &Waiting, error: &ModelError) -> Record {
+    let text = format!(
+        "{} was announced and does not decide, the version before it goes on: {error}",
+        waiting.update.model_id
+    );
+    alert(waiting, "MODEL_NOT_LOADED", Severity::Error, text)
+}
+
+/// The alert for a specialist that is none of those here: a name that is misspelt, or one of
+/// another program.
+fn unknown(waiting: &Waiting, why: &str) -> Record {
+    let text = format!("{} was announced and changes nothing: {why}", waiting.update.model_id);
+    alert(waiting, "MODEL_UNKNOWN", Severity::Warning, text)
+}
+
+/// An alert of an update. Every process that reads it says the same under the same id.
+fn alert(waiting: &Waiting, code: &str, severity: Severity, message: String) -> Record {
     let Waiting { id, update, .. } = waiting;
     let specialist = update.specialist();
     let context = [
@@ -265,12 +291,9 @@ fn missing(waiting: &Waiting, error: &ModelError) -> Record {
     let alert = Alert {
         event_id: id.clone(),
         timestamp: update.timestamp,
-        severity: Severity::Error,
-        code: "MODEL_NOT_LOADED".into(),
-        message: format!(
-            "{} was announced and does not decide, the version before it goes on: {error}",
-            update.model_id
-        ),
+        severity,
+        code: code.into(),
+        message,
         context: context.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect(),
         source: ROLE.into(),
         account: None,
