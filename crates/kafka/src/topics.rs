@@ -318,8 +318,9 @@ fn wanted(replication: &str, brokers: usize) -> Result<Replication> {
         },
     };
     if factor > brokers {
+        let (plural, are) = if brokers == 1 { ("", "is") } else { ("s", "are") };
         return Err(LogError::Fatal(format!(
-            "kafka.replication is {factor}, and the cluster has {brokers} brokers that are up: start more, \
+            "kafka.replication is {factor}, and the cluster has {brokers} broker{plural} that {are} up: start more, \
              or set kafka.replication to `auto` or at most {brokers}; nothing was made"
         )));
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tapedeck_flow::Stop;
 
 use crate::{
-    backends::LOG_FILE,
+    backends::{self, LOG_FILE},
     chaos::rehearsal::Rehearsal,
     cli::Role,
     config::{Config, LogKind},
@@ -40,6 +40,19 @@ impl Admin {
     pub(crate) fn connect(config: &Config) -> anyhow::Result<Self> {
         Self::connect_with(config, |folder, config| {
             let mut deck = Deck::open_to_look(folder, config, Stop::new())?;
+            deck.serve(config)?;
+            Ok(deck)
+        })
+    }
+
+    /// The same to add to the log, unless somebody began to move to it and has not finished.
+    ///
+    /// # Errors
+    /// Those of [`Admin::connect`], and that log or store are half moved.
+    pub(crate) fn connect_to_write(config: &Config) -> anyhow::Result<Self> {
+        Self::connect_with(config, |folder, config| {
+            let mut deck = Deck::open_to_look(folder, config, Stop::new())?;
+            backends::refuse_half_moved(&config.data.dir, config, Some(&*deck.log), &*deck.store)?;
             deck.serve(config)?;
             Ok(deck)
         })

@@ -206,10 +206,10 @@ impl Deck {
     /// Keeps the models up to date where inference, which else does, runs elsewhere.
     fn follow_models(&self, config: &Config) -> anyhow::Result<()> {
         let Some(models) = self.models.clone() else { return Ok(()) };
-        let (log, stop, awaited) = (Arc::clone(&self.log), self.stop.clone(), self.awaited.log.clone());
+        let (log, stop, awaited) = (Arc::clone(&self.log), self.stop.clone(), self.awaited.of(Role::Inference));
         let wait_s = config.inference_section.models.wait_s;
         std::thread::Builder::new().name("models".into()).spawn(move || {
-            if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
+            if !awaited.wait(&stop) {
                 return;
             }
             if let Err(failure) = inference::shell::follow(log, models, wait_s, &stop, &Gauges::default()) {
@@ -339,9 +339,9 @@ impl Deck {
             budget: Arc::clone(&self.budget),
         };
         let work = self.work_of(role, context, config, mode);
-        let (own, stop, awaited) = (Arc::clone(&gauges), self.stop.clone(), self.awaited.log.clone());
+        let (own, stop, awaited) = (Arc::clone(&gauges), self.stop.clone(), self.awaited.of(role));
         let thread = std::thread::Builder::new().name(role.name().into()).spawn(move || {
-            if awaited.is_some_and(|awaited| !awaited.wait(&stop)) {
+            if !awaited.wait(&stop) {
                 return own.set_phase(Phase::Stopped);
             }
             if role == Role::Forensics {

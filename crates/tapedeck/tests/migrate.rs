@@ -223,10 +223,18 @@ fn a_move_killed_at_any_stage_and_given_again_ends_as_if_nothing_had_happened() 
     assert_same(&before, &answers(&dir.path().join("there"), Some(&config)));
 }
 
-/// Whoever starts on half of it is told how to go on, and has changed nothing, as the move's end shows.
+/// Whoever starts on half of it, or adds to it, is told how to go on, and has changed nothing, as the move's end shows.
 fn refuse_to_start(data: &Path, config: &Path) {
-    for roles in ["api", "recorder,strategy,api"] {
-        let refused = run(&["up", "--roles", roles, "--config", text(config), "--data", text(data)]);
+    let file = data.with_extension("ndjson");
+    fs::write(&file, "{}\n").unwrap();
+    let adds: [&[&str]; 4] = [
+        &["up", "--roles", "api"],
+        &["up", "--roles", "recorder,strategy,api"],
+        &["produce", "exec.reports.v1", text(&file)],
+        &["dlq", "replay", "--topic", "exec.reports.v1"],
+    ];
+    for adds in adds {
+        let refused = run(&[adds, &["--config", text(config), "--data", text(data)]].concat());
         assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
         for words in ["half moved", "was begun at 20", "tapedeck migrate --to", "give it up"] {
             assert!(stderr(&refused).contains(words), "{words}: {}", stderr(&refused));

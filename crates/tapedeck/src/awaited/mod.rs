@@ -16,7 +16,7 @@ use tapedeck_flow::{Stop, backoff::Backoff};
 use tapedeck_log::{Log, LogError};
 use tapedeck_store::{Store, StoreError};
 
-use crate::show;
+use crate::{cli::Role, show};
 
 mod log;
 mod store;
@@ -173,13 +173,24 @@ impl<T: ?Sized + Send + Sync + 'static> Awaited<T> {
 }
 
 /// A log and a store, where they may come later than their process.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Later {
     pub(crate) log: Option<Arc<Awaited<dyn Log>>>,
     pub(crate) store: Option<Arc<Awaited<dyn Store>>>,
 }
 
 impl Later {
+    /// What a role waits for before it begins: the log, and the store where it writes there.
+    pub(crate) fn of(&self, role: Role) -> Self {
+        let keeps = matches!(role, Role::Recorder | Role::Forensics);
+        Self { log: self.log.clone(), store: self.store.clone().filter(|_| keeps) }
+    }
+
+    /// Waits until all of it is there; false where somebody asked to stop before.
+    pub(crate) fn wait(&self, stop: &Stop) -> bool {
+        self.log.as_ref().is_none_or(|log| log.wait(stop)) && self.store.as_ref().is_none_or(|store| store.wait(stop))
+    }
+
     /// Why one of them will never be there; the first who asks is told.
     pub(crate) fn failure(&self) -> Option<anyhow::Error> {
         let of_log = self.log.as_ref().and_then(|log| log.failure());

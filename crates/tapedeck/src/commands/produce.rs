@@ -72,7 +72,7 @@ pub(super) fn run(config: &Config, args: &ProduceArgs, json: bool) -> anyhow::Re
         None => Box::new(BufReader::new(std::io::stdin())),
     };
     let admin = match args.ack {
-        AckArg::Log => Admin::connect(config)?,
+        AckArg::Log => Admin::connect_to_write(config)?,
         AckArg::Spool if is_raw(args) => {
             return Err(exit::input(
                 "--ack spool takes events of the catalogue, without -K, -H, -Z and -p: records as they stand go to the log",

@@ -45,7 +45,10 @@ struct Group {
 }
 
 pub(super) fn run(config: &Config, command: &DlqCommand, json: bool) -> anyhow::Result<ExitCode> {
-    let admin = Admin::connect_to_read(config)?;
+    let admin = match command {
+        DlqCommand::Replay { .. } => Admin::connect_to_write(config)?,
+        _ => Admin::connect_to_read(config)?,
+    };
     let done = answer(&admin, command, json);
     admin.close();
     done
