@@ -189,8 +189,11 @@ impl Deck {
         }
         if roles.contains(&Role::Recorder) {
             let (store, stop, rules) = (Arc::clone(&self.store), self.stop.clone(), retention(config));
+            let awaited = self.awaited.of(Role::Recorder);
             std::thread::Builder::new().name("retention".into()).spawn(move || {
-                if let Err(failure) = recorder::run_retention(&*store, &rules, &stop) {
+                if awaited.wait(&stop)
+                    && let Err(failure) = recorder::run_retention(&*store, &rules, &stop)
+                {
                     tracing::error!("old rows are not deleted any more: {failure}");
                 }
             })?;
