@@ -213,6 +213,9 @@ fn a_question_over_http_is_answered_with_a_decision_that_is_on_the_tape() {
         assert_eq!((status, &error["path"]), (422, &json!(path)), "{problem}");
         assert!(error["detail"].as_str().unwrap().contains(words), "{problem}");
     }
+    let large = question().to_string().replacen("\"rsi\":0.01", "\"rsi\":1e39", 1);
+    let (status, problem) = deck.post(POST, JSON, &large);
+    assert_eq!((status, &problem["errors"][0]["path"]), (422, &json!("$.features.rsi")), "{problem}");
     let mut missing = question();
     missing["features"].as_object_mut().unwrap().remove("atr");
     let (status, problem) = deck.post(POST, JSON, &missing.to_string());

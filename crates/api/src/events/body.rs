@@ -68,6 +68,10 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             return Problem::bad("$", format!("the body is not JSON: {inner}"));
         }
         let path = if path == "." { "$".to_owned() } else { format!("$.{path}") };
+        // Which of two was meant nobody can know: as good as no JSON.
+        if inner.to_string().starts_with("duplicate field") {
+            return Problem::bad(path, format!("a name stands twice in it: {inner}"));
+        }
         Problem::field(StatusCode::UNPROCESSABLE_ENTITY, path, inner.to_string())
     })?;
     deserializer.end().map_err(|_| Problem::bad("$", "more than one JSON value"))?;

@@ -204,6 +204,8 @@ fn stretch(
         }
     };
     let from = from.unwrap_or_else(|| Timestamp::from_micros(to.micros().saturating_sub(DAY_US)));
+    // Where only `from` is given, it may lie after the newest decision: then there is nothing.
+    let to = to.max(from);
     let hours = |micros: i64| Timestamp::from_micros(micros.div_euclid(HOUR_US).saturating_mul(HOUR_US));
     Ok(Some((hours(from.micros()), hours(to.micros().saturating_add(HOUR_US - 1)))))
 }

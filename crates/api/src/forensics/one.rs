@@ -13,6 +13,7 @@ use serde::Serialize;
 use tapedeck_contracts::ids::MAX_ID_BYTES;
 use tapedeck_flow::emitter::EmitterStats;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::{
     admin::groups,
@@ -62,7 +63,13 @@ pub(crate) async fn explanation(
         return Err(Problem::bad("decision_id", format!("longer than {MAX_ID_BYTES} bytes")));
     }
     let id = decision_id.clone();
-    let ask = |id: String| app.explain(move |explains, store| explains.explanation(store, &id, top));
+    let ask = |id: String| {
+        app.explain(move |explains, store| match explains.explanation(store, &id, top)? {
+            // A UUID is the same in capitals; other ids are not.
+            None => small(&id).map_or(Ok(None), |id| explains.explanation(store, &id, top)),
+            found => Ok(found),
+        })
+    };
     if let Some(answer) = ask(id.clone()).await? {
         return Ok(json(&answer));
     }
@@ -73,8 +80,19 @@ pub(crate) async fn explanation(
     }
     // Nothing waits now; it may have come since the first look.
     let answer = ask(id).await?;
-    let missing = || Problem::not_found(format!("there is no explanation of a decision `{decision_id}`"));
+    let missing = || {
+        Problem::not_found(format!(
+            "there is no explanation of a decision `{decision_id}`; a decision that could not be explained is among the \
+             dead letters (`tapedeck dlq list --topic trading_decisions`)"
+        ))
+    };
     answer.map(|answer| json(&answer)).ok_or_else(missing)
+}
+
+/// A UUID with capitals, without them; none of any other id.
+fn small(id: &str) -> Option<String> {
+    let uuid = Uuid::try_parse(id).ok()?.hyphenated().to_string();
+    (uuid != id && id.eq_ignore_ascii_case(&uuid)).then_some(uuid)
 }
 
 /// Whether an explanation may still come: something waits in a ring or a spool of this

@@ -21,6 +21,7 @@ use crate::{
 pub(crate) struct WhatIfBody {
     decision_id: String,
     /// Values by name, instead of the decision's; null is a missing value.
+    #[serde(deserialize_with = "tapedeck_contracts::unique::map")]
     features: BTreeMap<String, Option<f64>>,
 }
 

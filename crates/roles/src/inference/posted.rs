@@ -73,11 +73,21 @@ pub fn answer(
         own: &own,
         others: Vec::new(),
     };
-    let mut decided = decide(config, models, situation).map_err(|detail| FieldError::new("$.features", detail))?;
+    let mut decided = decide(config, models, situation).map_err(|detail| FieldError::new(path_of(&row), detail))?;
     if question.account.is_some() {
         decided.decision.account.clone_from(&question.account);
     }
     Ok(decided)
+}
+
+/// The path of what a model did not take: the feature that is too large for its f32, which
+/// is all that it refuses of finite numbers.
+fn path_of(row: &Row) -> String {
+    let too_large = |value: &Option<f64>| value.is_some_and(|value| !(value as f32).is_finite());
+    match row.iter().position(too_large) {
+        Some(place) => format!("$.features.{}", FEATURES[place].name),
+        None => "$.features".to_owned(),
+    }
 }
 
 /// The row of features by name.
@@ -159,6 +169,9 @@ mod tests {
         let mut infinite = question();
         infinite.features.insert("rsi".into(), Some(f64::INFINITY));
         assert_eq!(answered(&infinite).expect_err("it is infinite").path, "$.features.rsi");
+        let mut large = question();
+        large.features.insert("return_1".into(), Some(1e39));
+        assert_eq!(answered(&large).expect_err("f32 has no room for it").path, "$.features.return_1");
         let mut unknown = question();
         unknown.features.insert("rsl".into(), None);
         let error = answered(&unknown).expect_err("there is none");
