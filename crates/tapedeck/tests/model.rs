@@ -79,6 +79,34 @@ fn rows_before_a_bad_one_come_out_and_the_bad_one_is_named_by_its_line() {
 }
 
 #[test]
+fn an_infinite_value_is_named_by_its_line_and_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = dir.path().join("rows.csv");
+    rows(&csv, 5);
+    let good = std::fs::read_to_string(&csv).unwrap();
+    let header: Vec<&str> = good.lines().next().unwrap().split(',').collect();
+    let column = header.iter().position(|name| *name == "rsi").unwrap();
+    let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
+    let mut cells: Vec<&str> = lines[3].split(',').collect();
+    cells[column] = "inf";
+    lines[3] = cells.join(",");
+    std::fs::write(&csv, lines.join("\n")).unwrap();
+    let output = run(&["model", "explain", MODEL, "--rows", text(&csv), "--keep", "trade"]);
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    assert!(said.contains(&format!("line 4, column {} (`rsi`): the value is infinite", column + 1)), "{said}");
+}
+
+#[test]
+fn one_row_is_told_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = dir.path().join("rows.csv");
+    rows(&csv, 1);
+    let said = stderr(&run(&["model", "explain", MODEL, "--rows", text(&csv), "--keep", "trade"]));
+    assert!(said.contains("1 row explained;"), "{said}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused_with_what_would() {
     let dir = tempfile::tempdir().unwrap();
     let csv = dir.path().join("rows.csv");

@@ -108,7 +108,7 @@ fn what_cannot_be_decided_again_is_refused_with_what_can() {
     says(&["--model", "bull_specialist@v9"], 3, "versions there are: v1, v2");
     says(&["--model", "crab_specialist@v1"], 3, "there is no specialist `crab_specialist`; there are bull_specialist");
     says(&["--model", SECOND, "--from", "2030-01-01T00:00:00Z"], 3, "no explained decision lies in the range");
-    says(&["--model", SECOND, "--from", "yesterday"], 3, "--from");
+    says(&["--model", SECOND, "--from", "yesterday"], 2, "such as 2026-01-01T00:00:00Z");
     says(&["--model", SECOND, "--model", "bull_specialist@v1"], 3, "given twice");
     says(&["--model", "bull_specialist"], 2, "bull_specialist@v2");
     says(&[], 2, "--model");

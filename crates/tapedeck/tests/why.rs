@@ -219,6 +219,17 @@ fn questions_that_have_no_answer_are_told_why() {
     let (status, problem) = ask(json!({"decision_id": id, "features": {"rsii": 1.0}}));
     assert_eq!((status, &problem["errors"][0]["path"]), (422, &json!("$.features.rsii")));
     assert_eq!(ask(json!({"decision_id": "no-such-decision", "features": {}})).0, 404);
+    let twice = format!(r#"{{"decision_id":{id},"features":{{"rsi":1,"rsi":2}}}}"#);
+    let (status, problem) = deck.post(WHAT_IF, JSON, &twice);
+    assert_eq!(status, 400, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("duplicate field `rsi`"), "{problem}");
+    // The same UUID, as other programs write it; and a stretch that begins after everything.
+    let capitals = id.as_str().unwrap().to_uppercase();
+    assert_eq!(deck.get(&format!("/api/v1/forensics/{capitals}"))["decision_id"], id);
+    let nothing = deck.get("/api/v1/forensics/importance?from=2100-01-01T00:00:00Z");
+    assert_eq!((&nothing["decisions"], &nothing["from"]), (&json!(0), &nothing["to"]), "{nothing}");
+    let turned = "/api/v1/forensics/importance?from=2024-01-02T00:00:00Z&to=2024-01-01T00:00:00Z";
+    assert_eq!(deck.ask(turned).0, 400);
     assert_eq!(ask(json!({"decision": id})).0, 422);
 }
 
@@ -238,6 +249,10 @@ fn the_command_line_explains_and_finds_what_was_bent() {
     assert!(said.contains("base value") && said.contains("prediction") && said.contains("risk checks"), "{said}");
     assert!(said.contains(record["hash"].as_str().unwrap()), "{said}");
     assert_eq!(with(&["explain", "no-such-decision"]).status.code(), Some(3));
+    assert_eq!(with(&["explain", ""]).status.code(), Some(2));
+    let no_chain = with(&["audit", "export", "--chain", "99"]);
+    assert_eq!(no_chain.status.code(), Some(3));
+    assert!(stderr(&no_chain).contains("there is no chain 99; there are 2, 7"), "{}", stderr(&no_chain));
 
     // From the store, then only what is new since.
     let heads = dir.path().join("heads.json");
@@ -245,6 +260,16 @@ fn the_command_line_explains_and_finds_what_was_bent() {
     let sound = verify();
     assert_eq!((&sound["ok"], &sound["records"]), (&json!(true), &json!(lines.len())));
     assert_eq!(verify()["records"], 0);
+    // A head that somebody changed is told at the record that it is of.
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(&heads).unwrap()).unwrap();
+    let mut other = kept.clone();
+    other["chains"][0]["hash"] = json!("ab".repeat(32));
+    std::fs::write(&heads, other.to_string()).unwrap();
+    let output = with(&["audit", "verify", "--resume", text(&heads), "--json"]);
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let last = kept["chains"][0]["records"].as_u64().unwrap() - 1;
+    assert_eq!((output.status.code(), &found["chains"][0]["first_bad"]), (Some(1), &json!(last)), "{found}");
+    assert!(found["chains"][0]["fault"].as_str().unwrap().contains("another hash than the head"), "{found}");
 
     let bent = |what: &str, lines: &[String]| {
         let file = dir.path().join("bent.ndjson");

@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 
 /// Which decision to explain.
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// The decision's id; `GET /api/v1/forensics` lists them
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) decision_id: String,
     /// How many features are named, the largest contribution first
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=100_000))]
@@ -63,8 +64,8 @@ pub(crate) struct ExportArgs {
     /// One chain; all where absent
     #[arg(long)]
     pub(crate) chain: Option<u32>,
-    /// The index of the first record
-    #[arg(long, default_value_t = 0)]
+    /// The index of the first record of each chain, such as 10000
+    #[arg(long, default_value_t = 0, value_name = "INDEX")]
     pub(crate) from: u64,
     /// Where it goes, instead of stdout
     #[arg(long, short, value_name = "FILE")]

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tapedeck_contracts::Timestamp;
 
 pub(crate) const EXAMPLES: &str = "Examples:
   tapedeck replay bars.csv.gz --symbol BTCUSDT --currency USDT
@@ -72,10 +73,10 @@ pub(crate) struct PastArgs {
     #[arg(long, requires = "decisions", value_name = "ID@VERSION", value_parser = model)]
     pub(crate) model: Vec<(String, String)>,
     /// From this time (RFC 3339, with a zone); from the first where absent
-    #[arg(long, requires = "decisions", value_name = "TIME")]
+    #[arg(long, requires = "decisions", value_name = "TIME", value_parser = time)]
     pub(crate) from: Option<String>,
     /// Before this time
-    #[arg(long, requires = "decisions", value_name = "TIME")]
+    #[arg(long, requires = "decisions", value_name = "TIME", value_parser = time)]
     pub(crate) to: Option<String>,
     /// Only of this account
     #[arg(long, requires = "decisions")]
@@ -87,6 +88,16 @@ pub(crate) struct PastArgs {
     /// Every decision of another action as a line of JSON on stdout, newest first; the sums on stderr
     #[arg(long, requires = "decisions", conflicts_with = "json")]
     pub(crate) ndjson: bool,
+}
+
+/// A time as the api takes it.
+fn time(text: &str) -> Result<String, String> {
+    match Timestamp::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected a time with its zone (RFC 3339), such as 2026-01-01T00:00:00Z or \
+                       2026-01-01T09:30:00-05:00"
+            .into()),
+    }
 }
 
 /// A specialist and a version of it. A version has no `@`; a name may.

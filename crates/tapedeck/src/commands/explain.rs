@@ -159,7 +159,7 @@ fn lines(answer: &Answer) -> Vec<String> {
     };
     let mut out = vec![
         format!("{} {} {}{account}, {} ({outcome})", answer.action, answer.quantity, answer.symbol, answer.timestamp),
-        format!("decision {}, confidence {}", answer.decision_id, percent(answer.confidence)),
+        format!("decision {}, confidence {}", answer.decision_id, show::percent(answer.confidence)),
         String::new(),
         answer.regime_reasoning.text.clone(),
         answer.strategy_selection.text.clone(),
@@ -174,7 +174,7 @@ fn lines(answer: &Answer) -> Vec<String> {
     });
     out.push(String::new());
     if let Some(signal) = &answer.signal {
-        let sure = signal.confidence.map(|sure| format!(", confidence {}", percent(sure))).unwrap_or_default();
+        let sure = signal.confidence.map(|sure| format!(", confidence {}", show::percent(sure))).unwrap_or_default();
         out.push(format!("signal        {} wanted {}{sure}", signal.strategy_id, signal.action));
     }
     out.push(format!("risk checks   {}", checks.collect::<Vec<_>>().join(", ")));
@@ -252,19 +252,10 @@ fn waterfall(sums: &Sums) -> Vec<String> {
     let p = 1.0 / (1.0 + (-sums.prediction).exp());
     out.push(format!(
         "probability {}; the steps and the prediction are {:.1e} apart",
-        percent(p),
+        show::percent(p),
         sums.additivity_error
     ));
     out
-}
-
-/// A probability, never rounded to what it is not: certain or impossible.
-fn percent(probability: f64) -> String {
-    match format!("{:.1}", probability * 100.0).as_str() {
-        "100.0" if probability < 1.0 => "more than 99.9 %".to_owned(),
-        "0.0" if probability > 0.0 => "less than 0.1 %".to_owned(),
-        rounded => format!("{rounded} %"),
-    }
 }
 
 /// A feature's name and value, shortened where the column ends.

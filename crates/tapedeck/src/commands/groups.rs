@@ -124,9 +124,11 @@ fn list(groups: &[Group]) {
 }
 
 fn describe(group: &Group) {
-    show::out(&format!("{}: {} members\n", group.group, group.members.len()));
+    let members = show::count(group.members.len() as u64, "member", "members");
+    show::out(&format!("{}: {members}\n", group.group));
     for member in &group.members {
-        show::out(&format!("  {} owns {} partitions", member.member, member.partitions.len()));
+        let owned = show::count(member.partitions.len() as u64, "partition", "partitions");
+        show::out(&format!("  {} owns {owned}", member.member));
     }
     let rows: Vec<Vec<String>> = group
         .offsets

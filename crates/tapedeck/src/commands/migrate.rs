@@ -111,11 +111,11 @@ fn tell(moved: &Moved) {
         "offsets close up, and what names them is mapped"
     };
     show::out(&format!(
-        "{}{} records, {} rows, {} groups to {}; {offsets}",
+        "{}{}, {}, {} to {}; {offsets}",
         if moved.dry_run { "would move " } else { "" },
-        show::thousands(moved.records),
-        show::thousands(rows),
-        moved.groups.len(),
+        show::count(moved.records, "record", "records"),
+        show::count(rows, "row", "rows"),
+        show::count(moved.groups.len() as u64, "group", "groups"),
         moved.target,
     ));
     if moved.dry_run {

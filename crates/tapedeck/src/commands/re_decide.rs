@@ -110,8 +110,8 @@ fn pages(
         if stop.requested() {
             bar.finish_and_clear();
             return Err(exit::interrupted(format!(
-                "stopped after {} decisions; nothing is kept of it: give a shorter stretch with --from and --to",
-                show::thousands(all.decisions)
+                "stopped after {}; nothing is kept of it: give a shorter stretch with --from and --to",
+                show::count(all.decisions, "decision", "decisions")
             )));
         }
     }
@@ -136,11 +136,11 @@ fn keep(kept: &mut Vec<Differing>, more: &mut Vec<Differing>, top: usize) {
 }
 
 fn tell(all: &ReDecided, args: &ReplayArgs, say: fn(&str)) {
-    let count = |n: u64| format!("{} ({:.1} %)", show::thousands(n), 100.0 * n as f64 / all.decisions as f64);
+    let count = |n: u64| format!("{} ({})", show::thousands(n), show::percent(n as f64 / all.decisions as f64));
     let models: Vec<String> = args.past.model.iter().map(|(name, version)| format!("{name} {version}")).collect();
     say(&format!(
-        "{} decisions, decided again by {}, band {}",
-        show::thousands(all.decisions),
+        "{}, decided again by {}, band {}",
+        show::count(all.decisions, "decision", "decisions"),
         models.join(", "),
         all.band
     ));
@@ -187,10 +187,37 @@ fn told(item: &Differing, say: fn(&str)) {
     let actions =
         format!("{:?} {} → {:?} {}", before.action, before.quantity, after.action, after.quantity).to_uppercase();
     say(&format!("\n{} {}{account}  {actions}{rejected}  ({})", item.timestamp, item.symbol, item.decision_id));
-    say(&format!("  margin {:+.4} → {:+.4}, p {:.4} → {:.4}", before.margin, after.margin, before.p, after.p));
+    let ((margin, other_margin), (p, other_p)) = (apart(before.margin, after.margin), apart(before.p, after.p));
+    say(&format!("  margin {margin} → {other_margin}, p {} → {}", unsigned(&p), unsigned(&other_p)));
     let moved = |moved: &Moved| {
         let value = moved.value.map_or("missing".to_owned(), |value| format!("{value:.6}"));
-        format!("  {:<22} = {value:<12} {:+.4} → {:+.4}", moved.name, moved.shap_before, moved.shap_after)
+        let (before, after) = apart(moved.shap_before, moved.shap_after);
+        format!("  {:<22} = {value:<12} {before} → {after}", moved.name)
     };
-    item.moved.iter().for_each(|feature| say(&moved(feature)));
+    item.moved.iter().filter(|moved| moved.shap_before != moved.shap_after).for_each(|feature| say(&moved(feature)));
+}
+
+/// Two numbers with their signs, with as many decimals as show that they differ.
+fn apart(one: f64, other: f64) -> (String, String) {
+    /// Below it, f64 sums of other order differ by chance.
+    const MOST: usize = 12;
+    let told = |digits: usize| (format!("{one:+.digits$}"), format!("{other:+.digits$}"));
+    (4..MOST).map(told).find(|(one, other)| one != other).unwrap_or_else(|| told(4))
+}
+
+fn unsigned(number: &str) -> &str {
+    number.trim_start_matches('+')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_differ_are_never_told_as_the_same() {
+        let told = |one, other| apart(one, other);
+        assert_eq!(told(0.5, -0.25), ("+0.5000".to_owned(), "-0.2500".to_owned()));
+        assert_eq!(told(-0.033_11, -0.033_14), ("-0.03311".to_owned(), "-0.03314".to_owned()));
+        assert_eq!(told(1.0, 1.0), ("+1.0000".to_owned(), "+1.0000".to_owned()));
+    }
 }

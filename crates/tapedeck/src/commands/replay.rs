@@ -67,9 +67,9 @@ fn tell(outcome: &Outcome) {
         .collect();
     show::table(&["account", "currency", "realized", "unrealized", "fees", "total", "equity", "adds up"], &money);
     show::out(&format!(
-        "\n{} executions, {} orders open, {:.1} s, {} market events/s{}\ndigest {}\nkept in {dir}; look at it with: tapedeck up --roles api --data {dir}",
-        show::thousands(outcome.fills),
-        outcome.open_orders,
+        "\n{}, {} open, {:.1} s, {} market events/s{}\ndigest {}\nkept in {dir}; look at it with: tapedeck up --roles api --data {dir}",
+        show::count(outcome.fills, "execution", "executions"),
+        show::count(outcome.open_orders as u64, "order", "orders"),
         outcome.elapsed_s,
         show::thousands(outcome.events_per_s as u64),
         if outcome.continued { " (continued)" } else { "" },

@@ -247,6 +247,7 @@ proptest! {
         prop_assert!(check(records.clone(), &anchors[..1]).is_ok());
         let found = check(records, &anchors).unwrap_err();
         let kind = FaultKind::Rewritten { from: before as u64 };
+        prop_assert_eq!(found.kind.good_up_to(found.index), before as u64);
         prop_assert_eq!((found.index, found.kind), (after as u64 - 1, kind));
     }
 }

@@ -110,6 +110,9 @@ pub enum FaultKind {
         /// So many records the head counts.
         records: u64,
     },
+    /// The record before the check has another hash than the head that the check goes on
+    /// from: it was rewritten, or the head was changed.
+    OtherHead,
     /// The names of its numbers are gone, or are not those that it was written with.
     Names(FeatureSetId),
     /// The chain ends before an anchored record: its end was cut off.
@@ -117,6 +120,17 @@ pub enum FaultKind {
         /// So many records were anchored.
         anchored: u64,
     },
+}
+
+impl FaultKind {
+    /// The index of the first record that is not known to be good, where the fault was found
+    /// at `index`.
+    pub const fn good_up_to(&self, index: u64) -> u64 {
+        match self {
+            Self::Rewritten { from } => *from,
+            _ => index,
+        }
+    }
 }
 
 impl fmt::Display for FaultKind {
@@ -141,6 +155,10 @@ impl fmt::Display for FaultKind {
             Self::Head { records } => {
                 write!(f, "is not what the store's own head of the chain names as the last of {records} records")
             }
+            Self::OtherHead => f.write_str(
+                "has another hash than the head that the check goes on from: it or one before it was rewritten, with \
+                 hashes that fit, or the head was changed",
+            ),
             Self::Names(id) => write!(f, "its names, feature set {id}, are gone or were changed"),
             Self::Cut { anchored } => write!(f, "is missing, the chain ends here; {anchored} records were anchored"),
         }

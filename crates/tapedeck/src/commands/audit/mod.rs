@@ -188,7 +188,7 @@ fn of_store(
     let known = known.chain(anchors.iter().map(|anchor| anchor.chain)).chain(heads.iter().map(|head| head.chain));
     let wanted: BTreeSet<u32> = known.filter(|chain| only.is_none_or(|only| only == *chain)).collect();
     if let (Some(chain), true) = (only, wanted.is_empty()) {
-        return Err(exit::input(format!("there is no chain {chain}")));
+        return Err(no_chain(chain, &chains.items));
     }
     let bar = show::progress(true, chains.items.iter().map(|chain| chain.head.records).sum(), PROGRESS);
     let mut found = Vec::new();
@@ -202,6 +202,16 @@ fn of_store(
     }
     bar.finish_and_clear();
     Ok(found)
+}
+
+/// A chain was asked for that is none of these.
+fn no_chain(chain: u32, known: &[Chain]) -> anyhow::Error {
+    let known: Vec<String> = known.iter().map(|known| known.chain.to_string()).collect();
+    let known = match known.as_slice() {
+        [] => "there are none yet: nothing was explained".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    exit::input(format!("there is no chain {chain}; {known}"))
 }
 
 /// Where a check begins: where the last one ended, or where retention left the chain's
@@ -236,6 +246,9 @@ fn of_chain(
 ) -> anyhow::Result<Verdict> {
     let chain = start.chain;
     let head = stored.map(|stored| stored.head.head(chain)).transpose()?;
+    if let Some(fault) = other_head(admin, start, stored)? {
+        return Ok(Verdict::of(start, Err(fault)));
+    }
     // The last record of a page was found good when the next page is asked for.
     let (mut good, mut last) = (start, start);
     let page = |next: u64| {
@@ -261,6 +274,16 @@ fn of_chain(
         Err(CheckError::Read(Ended::Stopped)) => Ok(Verdict::stopped(start, good)),
         Err(CheckError::Read(Ended::Failed(error))) => Err(error),
     }
+}
+
+/// What is wrong where the last record before the check is there, with another hash than the
+/// head that it goes on from.
+fn other_head(admin: &Admin, start: Head, stored: Option<&Chain>) -> anyhow::Result<Option<(u64, FaultKind)>> {
+    let begins = stored.and_then(|stored| stored.begins.as_ref()).map_or(0, |begins| begins.records);
+    let Some(index) = start.records.checked_sub(1).filter(|index| *index >= begins) else { return Ok(None) };
+    let rows = page(admin, start.chain, index)?;
+    let before = rows.first().filter(|(_, row)| row.index == index);
+    Ok(before.filter(|(_, row)| row.hash != start.hash).map(|_| (index, FaultKind::OtherHead)))
 }
 
 /// Records of a chain from the api.
@@ -352,7 +375,7 @@ impl Verdict {
         match found {
             Ok(verified) => Self::stopped(start, verified.head),
             Err((index, kind)) => Self {
-                good: index.saturating_sub(start.records),
+                good: kind.good_up_to(index).saturating_sub(start.records),
                 fault: Some(kind.to_string()),
                 first_bad: Some(index),
                 head: None,
@@ -396,8 +419,13 @@ fn tell(verdicts: &[Verdict], json: bool) {
     show::table(&["chain", "from", "good", "anchored", ""], &rows);
     match (bad, verdicts.is_empty()) {
         (_, true) => show::say("there are no records to check"),
+        (0, _) if good == 1 => show::say("1 record is as it was written"),
         (0, _) => show::say(&format!("{} records are as they were written", show::thousands(good))),
-        _ => show::say(&format!("{bad} of {} chains are not what was written", verdicts.len())),
+        _ => {
+            let chains = show::count(verdicts.len() as u64, "chain", "chains");
+            let verb = if bad == 1 { "is" } else { "are" };
+            show::say(&format!("{bad} of {chains} {verb} not what was written"));
+        }
     }
 }
 
@@ -409,17 +437,20 @@ fn export(config: &Config, args: &ExportArgs, stop: &Stop) -> anyhow::Result<Exi
     if stop.requested() {
         return Err(exit::Coded::interrupted().into());
     }
-    show::say(&format!("{} records", show::thousands(count)));
+    show::say(&show::count(count, "record", "records"));
     Ok(ExitCode::SUCCESS)
 }
 
 fn write(admin: &Admin, args: &ExportArgs, stop: &Stop) -> anyhow::Result<u64> {
+    let chains: Chains = admin.get("/api/admin/chains", &[])?;
+    if let Some(chain) = args.chain.filter(|only| chains.items.iter().all(|chain| chain.chain != *only)) {
+        return Err(no_chain(chain, &chains.items));
+    }
     let sink: Box<dyn Write> = match &args.output {
         Some(path) => Box::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
         None => Box::new(std::io::stdout().lock()),
     };
     let mut sink = BufWriter::new(sink);
-    let chains: Chains = admin.get("/api/admin/chains", &[])?;
     let wanted: Vec<&Chain> =
         chains.items.iter().filter(|chain| args.chain.is_none_or(|only| only == chain.chain)).collect();
     let bar =

@@ -97,10 +97,10 @@ fn tell(job: &Value) {
         more(refusals.len(), number(&job["refused"]));
     }
     if number(&job["unreadable"]) > 0 {
-        show::out(&format!(
-            "{} records there are no dead letters of tapedeck; they were left alone",
-            count("unreadable")
-        ));
+        show::out(&match number(&job["unreadable"]) {
+            1 => "1 record there is no dead letter of tapedeck; it was left alone".to_owned(),
+            _ => format!("{} records there are no dead letters of tapedeck; they were left alone", count("unreadable")),
+        });
     }
     if job["dry_run"] == true {
         show::out("nothing was changed (--dry-run)");

@@ -164,10 +164,10 @@ fn through(args: &RowsArgs, json: bool, explain: bool) -> anyhow::Result<()> {
     }
     writer.finish()?;
     bar.finish_and_clear();
-    let count = show::thousands(rows.count());
+    let count = show::count(rows.count(), "row", "rows");
     show::say(&match explain {
-        true => format!("{count} rows explained; contributions and margin are at most {worst:.1e} apart"),
-        false => format!("{count} rows"),
+        true => format!("{count} explained; contributions and margin are at most {worst:.1e} apart"),
+        false => count,
     });
     Ok(())
 }

@@ -133,11 +133,18 @@ impl Rows {
 
     /// The complaint of a model about the block, with its line.
     pub(super) fn wrong(&self, error: &RowError) -> anyhow::Error {
-        let line = match error {
-            RowError::Infinite { row, .. } => self.lines.get(*row).map(|line| format!(", line {line}")),
-            _ => None,
-        };
-        exit::input(format!("{}{}: {error}", self.name, line.unwrap_or_default()))
+        if let RowError::Infinite { row, feature, name, too_large } = error {
+            let (line, column) = (self.lines.get(*row), self.features.get(*feature));
+            if let (Some(line), Some((column, _))) = (line, column) {
+                let why = if *too_large { ", once it is rounded to the model's f32" } else { "" };
+                let column = column + 1;
+                return exit::input(format!(
+                    "{}, line {line}, column {column} (`{name}`): the value is infinite{why}",
+                    self.name
+                ));
+            }
+        }
+        exit::input(format!("{}: {error}", self.name))
     }
 
     /// A bar of bytes, where it is wanted and the size is known.
