@@ -8,7 +8,9 @@ use super::{
     InvalidEnsemble,
     columns::{Columns, Table, threshold},
     lanes::Number,
-    program::{Form, GROUP, Group, Kind, MAX_POINTS, MIN_POINTS, Pass, Places, Program, Repeat, Run, Span, Split},
+    program::{
+        Below, Form, GROUP, Group, Kind, MAX_POINTS, MIN_POINTS, PART, Pass, Places, Program, Repeat, Span, Split, Step,
+    },
     quadrature::{Quadrature, points_needed},
 };
 use crate::{Ensemble, NodeKind, Precision, Split as Question, Tree};
@@ -25,7 +27,7 @@ pub(super) fn compile<T: Number>(ensemble: &Ensemble) -> Result<Program<T>, Inva
             biases: ensemble.base_margins.clone(),
             groups: Vec::new(),
             passes: Vec::new(),
-            runs: Vec::new(),
+            steps: Vec::new(),
             nodes: Vec::new(),
             repeats: Vec::new(),
             sums: Vec::new(),
@@ -40,7 +42,7 @@ pub(super) fn compile<T: Number>(ensemble: &Ensemble) -> Result<Program<T>, Inva
         let shape = Shape::new(&of.tree, ensemble.features.len())
             .and_then(|shape| (of.output < ensemble.outputs()).then_some(shape))
             .ok_or(InvalidEnsemble { tree: index })?;
-        compiler.program.biases[of.output] += shape.mean;
+        compiler.program.biases[of.output] += shape.means[0];
         if of.output != output {
             compiler.close_group(output);
             output = of.output;
@@ -62,16 +64,24 @@ struct Shape {
     held: Vec<f64>,
     /// The most different features on a path.
     distinct: usize,
-    /// The mean over the training data.
-    mean: f64,
+    /// The mean of each node over the training data.
+    means: Vec<f64>,
+    /// The share of all data that comes to each node.
+    reached: Vec<f64>,
 }
 
 impl Shape {
     /// None where the nodes make no tree.
     fn new(tree: &Tree, features: usize) -> Option<Self> {
         let count = tree.nodes.len();
-        let mut shape =
-            Self { shares: vec![0.0; count], above: vec![None; count], held: vec![1.0; count], distinct: 0, mean: 0.0 };
+        let mut shape = Self {
+            shares: vec![0.0; count],
+            above: vec![None; count],
+            held: vec![1.0; count],
+            distinct: 0,
+            means: Vec::new(),
+            reached: vec![1.0; count],
+        };
         let mut parents = vec![0; count];
         for (index, node) in tree.nodes.iter().enumerate() {
             let NodeKind::Split(split) = &node.kind else { continue };
@@ -81,9 +91,11 @@ impl Shape {
             }
             let [left, right] = [split.left, split.right].map(|child| tree.nodes[child].cover);
             shape.shares[index] = if left + right > 0.0 { left / (left + right) } else { 0.5 };
+            shape.reached[split.left] = shape.reached[index] * shape.share(index, true);
+            shape.reached[split.right] = shape.reached[index] * shape.share(index, false);
         }
         (count > 0 && parents.iter().skip(1).all(|&parent| parent > 0)).then_some(())?;
-        shape.mean = shape.means(tree);
+        shape.means = shape.means(tree);
         shape.paths(tree);
         Some(shape)
     }
@@ -93,7 +105,7 @@ impl Shape {
         if left { self.shares[split] } else { 1.0 - self.shares[split] }
     }
 
-    fn means(&self, tree: &Tree) -> f64 {
+    fn means(&self, tree: &Tree) -> Vec<f64> {
         let mut means = vec![0.0; tree.nodes.len()];
         for (index, node) in tree.nodes.iter().enumerate().rev() {
             means[index] = match &node.kind {
@@ -104,7 +116,7 @@ impl Shape {
                 }
             };
         }
-        means[0]
+        means
     }
 
     /// Walks all paths, with the last split on each feature at hand.
@@ -152,39 +164,46 @@ struct Compiler<T> {
     program: Program<T>,
 }
 
-/// Nodes in the order of their work, and where each one works.
+/// What is done with a tree's nodes, in its order, and where each one works.
 struct Schedule {
-    runs: Vec<(Kind, Vec<usize>)>,
-    /// Place of each inner node.
-    places: Vec<u32>,
+    steps: Vec<(Kind, Vec<usize>)>,
+    /// Slot of each node.
+    slots: Vec<u32>,
+    /// Slot of each split's first child.
+    below: Vec<u32>,
+    /// How many slots there are.
+    most: u32,
     /// Whether the first child of each split is the left one.
     left_first: Vec<bool>,
-    /// Place among the holds of each node that repeats a feature; 0 for the others.
-    holds: Vec<u32>,
 }
+
+/// Points of one pass, what each counts, and what the integrand's value at 0 does.
+type Points<'a> = (&'a [f64], &'a [f64], f64);
 
 impl<T: Number> Compiler<T> {
     fn add(&mut self, tree: &Tree, shape: &Shape, output: usize) {
         if shape.distinct == 0 {
             return;
         }
-        let quadrature = Quadrature::new(points_needed(shape.distinct).max(MIN_POINTS));
+        // Where no data meets what was asked of a feature that is asked for again, the answer
+        // of each row counts as t nears 0: what is added there is no constant.
+        let with_zero = (0..tree.nodes.len()).all(|index| shape.above[index].is_none() || shape.held[index] > 0.0);
+        let points = points_needed(shape.distinct, with_zero).max(MIN_POINTS);
+        let quadrature = if with_zero { Quadrature::radau(points) } else { Quadrature::gauss(points) };
         let schedule = Schedule::new(tree, shape);
         let count = quadrature.points.len();
         let passes = count.div_ceil(MAX_POINTS);
         for nth in 0..passes {
             // As even as can be: 3 and 2 rather than 4 and 1.
             let (from, to) = (nth * count / passes, (nth + 1) * count / passes);
-            self.pass(tree, shape, &schedule, (&quadrature.points[from..to], &quadrature.weights[from..to]));
+            let at_zero = if nth == 0 { quadrature.at_zero } else { 0.0 };
+            self.pass(tree, shape, &schedule, (&quadrature.points[from..to], &quadrature.weights[from..to], at_zero));
             let open = self.program.groups.last().map_or(0, |group| group.passes.to);
             if self.program.passes.len() - open == GROUP {
                 self.close_group(output);
             }
         }
-        let most = &mut self.program.most;
-        let nodes: usize = schedule.runs.iter().map(|(_, nodes)| nodes.len()).sum();
-        most.nodes = most.nodes.max(nodes);
-        most.holds = most.holds.max(1 + schedule.holds.iter().filter(|&&hold| hold > 0).count());
+        self.program.most.slots = self.program.most.slots.max(schedule.most as usize);
     }
 
     /// Passes since the last group become one.
@@ -201,39 +220,45 @@ impl<T: Number> Compiler<T> {
         program.groups.push(Group { passes: Span { from, to: program.passes.len() }, sums });
     }
 
-    fn pass(&mut self, tree: &Tree, shape: &Shape, schedule: &Schedule, (at, weights): (&[f64], &[f64])) {
+    fn pass(&mut self, tree: &Tree, shape: &Shape, schedule: &Schedule, at: Points<'_>) {
         let mut pass = Pass {
-            count: at.len(),
+            count: at.0.len(),
             points: [T::ZERO; MAX_POINTS],
             weights: [T::ZERO; MAX_POINTS],
-            runs: Span { from: self.program.runs.len(), to: 0 },
+            steps: Span { from: self.program.steps.len(), to: 0 },
         };
-        for (k, (&point, &weight)) in at.iter().zip(weights).enumerate() {
+        for (k, (&point, &weight)) in at.0.iter().zip(at.1).enumerate() {
             pass.points[k] = T::from_f64(point);
             pass.weights[k] = T::from_f64(weight);
         }
-        let mut place = 0;
-        for (kind, nodes) in &schedule.runs {
+        // Where steps are whose second half is to come, by their first node.
+        let mut open = HashMap::new();
+        for (kind, run) in &schedule.steps {
             let from = self.program.nodes.len();
-            for &index in nodes {
-                let NodeKind::Split(split) = &tree.nodes[index].kind else { continue };
-                let mut top = self.node(tree, (index, split), shape, schedule, at);
-                if !matches!(kind.form, Form::Crown) {
-                    self.program.nodes.push(top);
+            if matches!(kind.form, Form::ForkUp | Form::SideUp) {
+                self.program.steps.extend(open.remove(&run[0]).map(|nodes| Step { kind: *kind, nodes }));
+                continue;
+            }
+            for &index in run {
+                let Some(split) = question(tree, index) else { continue };
+                let top = self.node(tree, (index, split), shape, schedule, at);
+                self.program.nodes.push(top);
+                if !matches!(kind.form, Form::Hook | Form::Crown) {
                     continue;
                 }
                 let (first, second) = schedule.children(index, split);
-                let below = [first, second].map(|child| match &tree.nodes[child].kind {
-                    NodeKind::Split(split) => self.node(tree, (child, split), shape, schedule, at),
-                    NodeKind::Leaf { .. } => top,
-                });
-                top.leaf = T::from_f64(below[0].share.to_f64() - below[1].share.to_f64());
-                self.program.nodes.extend([top, below[0], below[1]]);
+                for (child, split) in [first, second].map(|child| (child, question(tree, child))) {
+                    if let Some(split) = split {
+                        let end = self.node(tree, (child, split), shape, schedule, at);
+                        self.program.nodes.push(end);
+                    }
+                }
             }
-            self.program.runs.push(Run { kind: *kind, nodes: Span { from, to: self.program.nodes.len() }, place });
-            place += nodes.len();
+            let nodes = Span { from, to: self.program.nodes.len() };
+            self.program.steps.push(Step { kind: *kind, nodes });
+            open.insert(run[0], nodes);
         }
-        pass.runs.to = self.program.runs.len();
+        pass.steps.to = self.program.steps.len();
         self.program.passes.push(pass);
     }
 
@@ -243,24 +268,28 @@ impl<T: Number> Compiler<T> {
         (index, split): (usize, &Question),
         shape: &Shape,
         schedule: &Schedule,
-        at: &[f64],
+        (at, _, at_zero): Points<'_>,
     ) -> Split<T> {
         let (first, second) = schedule.children(index, split);
         let share = shape.share(index, first == split.left);
         let (mut scale, mut base) = (1.0, share);
+        let more = shape.means[first] - shape.means[second];
+        let mut start = at_zero * shape.reached[index] * more;
         if let (Some(first), Some(second)) = (leaf(tree, first), leaf(tree, second)) {
             scale = first - second;
             base = second + share * scale;
+            start = at_zero * shape.reached[index];
         }
         let [yes, no] = if first == split.left { [1.0 - share, -share] } else { [-share, 1.0 - share] };
         let repeat = self.program.repeats.len() as u32;
         if let Some((above, left)) = shape.above[index] {
             let is_first = left == schedule.left_first[above];
             let held = shape.held[index];
+            // What it counts there, `b / F²`, at t = 0; with b = 0 the rule is without it.
+            start = if held > 0.0 { start / held } else { 0.0 };
             let mut repeat = Repeat {
-                above: schedule.places[above],
-                came: schedule.holds[above],
-                place: schedule.holds[index],
+                above: schedule.slots[above],
+                came: if shape.above[above].is_some() { schedule.slots[above] + 1 } else { 0 },
                 side: T::from_f64(if is_first { 1.0 } else { -1.0 }),
                 offset: T::from_f64(shape.share(above, left)),
                 points: [T::ZERO; MAX_POINTS],
@@ -278,11 +307,12 @@ impl<T: Number> Compiler<T> {
             yes: T::from_f64(yes * scale),
             no: T::from_f64(no * scale),
             share: T::from_f64(base),
-            leaf: T::from_f64(leaf(tree, second).unwrap_or(0.0)),
+            leaf: T::from_f64(leaf(tree, second).unwrap_or(more)),
+            start: T::from_f64(start),
             column: self.columns.of(split, self.precision),
             feature: self.feature_place(split.feature),
-            first: schedule.places[first],
-            second: schedule.places[second],
+            slot: schedule.slots[index],
+            below: schedule.below[index],
             repeat,
         }
     }
@@ -312,40 +342,81 @@ fn question(tree: &Tree, index: usize) -> Option<&Question> {
     }
 }
 
-/// What tells a split from others, and whether its left child is the first.
+/// What is done at a split, and whether its left child is the first.
 fn kind(tree: &Tree, shape: &Shape, index: usize, split: &Question) -> (Kind, bool) {
     let [left, right] = [split.left, split.right].map(|child| question(tree, child));
     let is_end = |child: Option<&Question>| {
         child.is_some_and(|child| leaf(tree, child.left).is_some() && leaf(tree, child.right).is_some())
     };
-    let is_new = |child: usize| shape.above[child].is_none();
+    let repeats = |child: usize| shape.above[child].is_some();
     let (form, left_first) = match (left, right) {
         (None, None) => (Form::End, true),
-        (None, Some(_)) => (Form::Side, false),
-        (Some(_), None) => (Form::Side, true),
-        _ if is_end(left) && is_end(right) && is_new(split.left) && is_new(split.right) => (Form::Crown, true),
+        (None, Some(_)) => (if is_end(right) { Form::Hook } else { Form::Side }, false),
+        (Some(_), None) => (if is_end(left) { Form::Hook } else { Form::Side }, true),
+        _ if is_end(left) && is_end(right) => (Form::Crown, repeats(split.left) || !repeats(split.right)),
         _ => (Form::Fork, true),
     };
-    (Kind { form, repeats: shape.above[index].is_some() }, left_first)
+    let below = match (form, repeats(split.left), repeats(split.right)) {
+        (Form::Crown, true, true) => Below::Two,
+        (Form::Hook | Form::Crown, left, right) if left || right => Below::One,
+        _ => Below::None,
+    };
+    (Kind { form, repeats: repeats(index), below }, left_first)
 }
 
 impl Schedule {
-    /// Takes all nodes of one kind whose parents are done, and those of the kind that
-    /// come free meanwhile, then the kind of which most are waiting: few runs, so that
-    /// the processor foresees the branches. Nodes without further ones come last.
     fn new(tree: &Tree, shape: &Shape) -> Self {
         let count = tree.nodes.len();
-        let mut schedule =
-            Self { runs: Vec::new(), places: vec![0; count], holds: vec![0; count], left_first: vec![true; count] };
-        let mut waiting: BTreeMap<Kind, Vec<usize>> = BTreeMap::new();
-        let kinds: Vec<Option<(Kind, bool)>> =
-            (0..count).map(|index| question(tree, index).map(|split| kind(tree, shape, index, split))).collect();
-        if let Some((kind, _)) = kinds[0] {
-            waiting.insert(kind, vec![0]);
+        let mut schedule = Self {
+            steps: Vec::new(),
+            slots: vec![0; count],
+            below: vec![0; count],
+            most: 1,
+            left_first: vec![true; count],
+        };
+        let kinds: Vec<Option<Kind>> = (0..count)
+            .map(|index| {
+                let (kind, left_first) = kind(tree, shape, index, question(tree, index)?);
+                schedule.left_first[index] = left_first;
+                Some(kind)
+            })
+            .collect();
+        let mut sizes = vec![0; count];
+        for (index, split) in (0..count).rev().filter_map(|index| Some((index, question(tree, index)?))) {
+            let own = if kinds[index].is_some_and(|kind| kind.form.up().is_some()) { 2 } else { 0 };
+            sizes[index] = own + sizes[split.left] + sizes[split.right];
         }
-        let (mut place, mut hold) = (0, 0);
-        let goes_on = |kind: Kind| matches!(kind.form, Form::Fork | Form::Side);
-        let rank = |kind: Kind, nodes: usize| (goes_on(kind), nodes, kind);
+        // Depth first as long as what is below is large: the part's first node, the slot
+        // that is free, and for the way up what is done.
+        let mut waiting = vec![(0, 1, None)];
+        while let Some((index, free, up)) = waiting.pop() {
+            let (Some(split), Some(kind)) = (question(tree, index), kinds[index]) else { continue };
+            if let Some(form) = up {
+                schedule.steps.push((Kind { form, ..kind }, vec![index]));
+            } else if let (Some(up), true) = (kind.form.up(), sizes[index] > PART) {
+                schedule.down(index, split, kind, free);
+                schedule.steps.push((kind, vec![index]));
+                let (first, second) = schedule.children(index, split);
+                waiting.extend([(index, 0, Some(up)), (second, free + 2, None), (first, free + 2, None)]);
+            } else {
+                schedule.part(tree, &kinds, index, free);
+            }
+        }
+        schedule
+    }
+
+    /// A split and all below it: all of one kind whose parents are done, and those of the
+    /// kind that come free meanwhile, then the kind of which most are waiting: few changes,
+    /// so that the processor foresees the branches. Nodes with nothing of their own below
+    /// come last, their kinds in the same order in every tree, and then the others in turn.
+    fn part(&mut self, tree: &Tree, kinds: &[Option<Kind>], index: usize, mut free: u32) {
+        let mut waiting: BTreeMap<Kind, Vec<usize>> = BTreeMap::new();
+        waiting.extend(kinds[index].map(|kind| (kind, vec![index])));
+        let mut ups = Vec::new();
+        let rank = |kind: Kind, nodes: usize| {
+            let goes_on = kind.form.up().is_some();
+            (goes_on, if goes_on { nodes } else { 0 }, kind)
+        };
         while let Some(&kind) =
             waiting.iter().max_by_key(|(kind, nodes)| rank(**kind, nodes.len())).map(|(kind, _)| kind)
         {
@@ -353,27 +424,35 @@ impl Schedule {
             let mut run = waiting.remove(&kind).unwrap_or_default();
             while let Some(&index) = run.get(done) {
                 done += 1;
-                schedule.places[index] = place;
-                place += 1;
-                schedule.left_first[index] = kinds[index].is_none_or(|(_, left_first)| left_first);
-                if !goes_on(kind) {
+                let Some(split) = question(tree, index) else { continue };
+                self.down(index, split, kind, free);
+                if kind.form.up().is_none() {
                     continue;
                 }
-                if kind.repeats {
-                    hold += 1;
-                    schedule.holds[index] = hold;
-                }
-                for child in question(tree, index).map_or([0; 2], |split| [split.left, split.right]) {
+                free += 2;
+                for child in [split.left, split.right] {
                     match kinds[child] {
-                        Some((same, _)) if same == kind => run.push(child),
-                        Some((other, _)) => waiting.entry(other).or_default().push(child),
+                        Some(same) if same == kind => run.push(child),
+                        Some(other) => waiting.entry(other).or_default().push(child),
                         None => {}
                     }
                 }
             }
-            schedule.runs.push((kind, run));
+            ups.extend(kind.form.up().map(|form| (Kind { form, ..kind }, run.clone())));
+            self.steps.push((kind, run));
         }
-        schedule
+        self.steps.extend(ups.into_iter().rev());
+    }
+
+    /// The way down at a split, whose children get the next two free slots.
+    fn down(&mut self, index: usize, split: &Question, kind: Kind, free: u32) {
+        self.below[index] = free;
+        if kind.form.up().is_some() {
+            let (first, second) = self.children(index, split);
+            self.slots[first] = free;
+            self.slots[second] = free + 1;
+            self.most = self.most.max(free + 2);
+        }
     }
 
     /// The first child of a split and the second.

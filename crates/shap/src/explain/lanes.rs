@@ -81,12 +81,6 @@ pub(super) trait Lanes: Copy {
     fn mul_add(self, times: Self, plus: Self) -> Self;
     /// `yes` in lanes below the threshold, `no` in the others.
     fn choose(self, threshold: Self::Number, yes: Self, no: Self) -> Self;
-    /// The same of two numbers.
-    #[inline(always)]
-    fn below(self, threshold: Self::Number, yes: Self::Number, no: Self::Number) -> Self {
-        self.choose(threshold, Self::splat(yes), Self::splat(no))
-    }
-
     /// A sum of this in each lane.
     fn sums(of: f64) -> Self::Wide;
     /// The sums with this added.

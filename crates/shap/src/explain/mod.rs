@@ -15,8 +15,13 @@
 //! `φ_f = ∫₀¹ Σ_leaves v (a_f - b_f) Π_{g ≠ f} (t a_g + (1 - t) b_g) dt`.
 //!
 //! The integrand is a polynomial in t of one degree less than the most features of a
-//! path, so that Gauss-Legendre points, half as many, give the integral exactly ("Quadrature
-//! TreeSHAP", arXiv 2605.04497). At each point t a tree is passed once down and once up.
+//! path, so that points of a Gauss rule, half as many, give the integral exactly ("Quadrature
+//! TreeSHAP", arXiv 2605.04497). Here they are those of Radau's rule, which has t = 0 among its
+//! points: nothing is known there, so that no row changes what it adds, one constant a node (but
+//! where no data holds a condition whose feature is asked for again: there Gauss's rule), and
+//! with an odd number of features one point less is left than without (Abramowitz and Stegun,
+//! "Handbook of Mathematical Functions", 25.4.31). At each other point t a tree is passed
+//! once down and once up.
 //! Let P be the product of what the path to a node counts, the point's weight included;
 //! z the share of data that goes from it to its first child; A and B what the children
 //! are worth, a sum over their leaves of v and the factors below; and δ = \[row goes to the

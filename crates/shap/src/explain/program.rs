@@ -1,6 +1,5 @@
-//! The form that explaining works on: a tree cut into runs of nodes of one kind,
-//! in an order in which each finds what it needs, with everything that does not
-//! depend on the row worked out.
+//! The form that explaining works on: a tree as steps in an order in which each finds
+//! what it needs, with everything that does not depend on the row worked out.
 //!
 //! Not here: how it is made (`compile`), what the columns hold (`columns`), and
 //! what is done at each node (`kernel`).
@@ -15,6 +14,11 @@ pub(super) const MAX_POINTS: usize = 4;
 /// one variant less of the code, which is there for each number of points.
 pub(super) const MIN_POINTS: usize = 2;
 
+/// So many splits are taken together, those of one kind after each other. Below the top
+/// of a larger tree, each part of it has the same slots in turn. What a band keeps of
+/// them, and of its rows, is in the first-level cache, or little of it in the second.
+pub(super) const PART: usize = 48;
+
 /// All trees of an ensemble.
 #[derive(Debug, Clone)]
 pub(super) struct Program<T> {
@@ -26,8 +30,8 @@ pub(super) struct Program<T> {
     pub(super) groups: Vec<Group>,
     /// Trees, or parts of their integrals.
     pub(super) passes: Vec<Pass<T>>,
-    /// Slices of `nodes`.
-    pub(super) runs: Vec<Run>,
+    /// What is done with the nodes of all passes, in its order.
+    pub(super) steps: Vec<Step>,
     /// Nodes of all passes.
     pub(super) nodes: Vec<Split<T>>,
     /// What nodes need besides whose feature is on their path already.
@@ -41,10 +45,8 @@ pub(super) struct Program<T> {
 /// How many vectors of each sort a pass works in.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Places {
-    /// Inner nodes.
-    pub(super) nodes: usize,
-    /// Nodes that repeat a feature, and one for those that do not.
-    pub(super) holds: usize,
+    /// Slots for nodes at work.
+    pub(super) slots: usize,
     /// Different features.
     pub(super) features: usize,
 }
@@ -58,8 +60,8 @@ pub(super) struct Pass<T> {
     pub(super) points: [T; MAX_POINTS],
     /// What each value counts.
     pub(super) weights: [T; MAX_POINTS],
-    /// Its runs.
-    pub(super) runs: Span,
+    /// Its part of [`Program::steps`].
+    pub(super) steps: Span,
 }
 
 /// Passes of one output whose contributions are added up in the numbers of the lanes,
@@ -88,35 +90,64 @@ impl Span {
     }
 }
 
-/// Nodes of one kind that follow each other; crowns are three nodes each.
+/// Nodes of one kind are done, or the first half of what there is to do at them; on the way
+/// up the last comes first.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Run {
+pub(super) struct Step {
     pub(super) kind: Kind,
+    /// Slice of [`Program::nodes`]; the children that are done with a node come after it.
     pub(super) nodes: Span,
-    /// Place of the first; the others follow.
-    pub(super) place: usize,
 }
 
-/// What tells nodes apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What tells steps apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     pub(super) form: Form,
     /// The node's feature is on its path already.
     pub(super) repeats: bool,
+    /// So are those of the children that are done with it.
+    pub(super) below: Below,
 }
 
-/// What is below a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What is below a node, and which way it is passed. A child of two leaves is done with its
+/// parent, and nothing of it is ever in memory, where the other child is a leaf or the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Form {
-    /// Two splits.
+    /// On the way down, with two splits below.
     Fork,
-    /// A split, and a leaf as the second child.
+    /// The same on the way up.
+    ForkUp,
+    /// On the way down, with a split, and a leaf as the second child.
     Side,
-    /// Two leaves.
+    /// The same on the way up.
+    SideUp,
+    /// Two leaves: down and up again at once, like all that follow.
     End,
-    /// Two splits of two leaves each that ask for features which are not on their path:
-    /// all three are done at once.
+    /// A split of two leaves, and a leaf as the second child.
+    Hook,
+    /// Two splits of two leaves each.
     Crown,
+}
+
+impl Form {
+    /// What is done on the way up; none where all is done at once.
+    pub(super) fn up(self) -> Option<Self> {
+        match self {
+            Self::Fork => Some(Self::ForkUp),
+            Self::Side => Some(Self::SideUp),
+            _ => None,
+        }
+    }
+}
+
+/// Which of the children that are done with a node ask for a feature that is on their
+/// path already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Below {
+    None,
+    /// The first.
+    One,
+    Two,
 }
 
 /// A node. Its children are called first and second, because where one is a leaf it
@@ -132,17 +163,19 @@ pub(super) struct Split<T> {
     pub(super) no: T,
     /// `z`; with two leaves what the node is worth when its feature is not known.
     pub(super) share: T,
-    /// Worth of the second child, if a leaf; on top of a crown what its first child is
+    /// Worth of the second child, if a leaf; of a crown what its first child is
     /// worth more than the second when the features of neither are known.
     pub(super) leaf: T,
+    /// What the integrand's value at 0 adds to the sum over the points.
+    pub(super) start: T,
     /// The column compared.
     pub(super) column: u32,
     /// Place of its feature among those of the pass.
     pub(super) feature: u32,
-    /// Place of the first child, if no leaf.
-    pub(super) first: u32,
-    /// Place of the second child, if no leaf.
-    pub(super) second: u32,
+    /// Its slot.
+    pub(super) slot: u32,
+    /// Slot of its first child; the second has the next.
+    pub(super) below: u32,
     /// Index into [`Program::repeats`].
     pub(super) repeat: u32,
 }
@@ -151,13 +184,11 @@ pub(super) struct Split<T> {
 /// of training data that holds all conditions on the feature above, F = t + (1 - t) b.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Repeat<T> {
-    /// Place of the nearest node above that asks for the feature.
+    /// Slot of the nearest node above that asks for the feature.
     pub(super) above: u32,
-    /// Whether the row came to that node by the feature: place among the holds; 0
-    /// where it is the first.
+    /// Whether the row came to that node by the feature: place among the holds, which is
+    /// one after its slot; 0 where it is the first.
     pub(super) came: u32,
-    /// Place of whether the row comes to this one.
-    pub(super) place: u32,
     /// 1 below the first, -1 below the second child of the node above.
     pub(super) side: T,
     /// That child's share.

@@ -28,7 +28,7 @@ pub enum Width {
     Portable,
     /// AVX2 with FMA: 8 rows in `f32`, 4 in `f64`.
     Avx2,
-    /// AVX-512: 32 rows in `f32`, 8 in `f64`. Up to eight rows are explained as by
+    /// AVX-512: 16 rows in `f32`, 8 in `f64`. Up to eight rows are explained as by
     /// [`Avx2`](Self::Avx2), which gives the same digits.
     Avx512,
 }
@@ -75,7 +75,9 @@ pub struct Scratch {
     #[cfg(target_arch = "x86_64")]
     avx2_double: Work<x86::Avx2Double>,
     #[cfg(target_arch = "x86_64")]
-    avx512: Work<Twice<x86::Avx512>>,
+    avx512: Work<x86::Avx512>,
+    #[cfg(target_arch = "x86_64")]
+    avx512_margins: Work<Twice<x86::Avx512>>,
     #[cfg(target_arch = "x86_64")]
     avx512_double: Work<x86::Avx512Double>,
 }
@@ -145,7 +147,7 @@ pub(super) fn margins(width: Width, of: &Margins<f32>, scratch: &mut Scratch, ro
         Width::Avx2 => unsafe { x86::margins_avx2(of, &mut scratch.avx2, rows, out) },
         // SAFETY: the same.
         #[cfg(target_arch = "x86_64")]
-        Width::Avx512 => unsafe { x86::margins_avx512(of, &mut scratch.avx512, rows, out) },
+        Width::Avx512 => unsafe { x86::margins_avx512(of, &mut scratch.avx512_margins, rows, out) },
         #[cfg(not(target_arch = "x86_64"))]
         Width::Avx2 | Width::Avx512 => unreachable!("asserted above"),
     }
@@ -196,7 +198,7 @@ mod x86 {
         rows: Rows<'_>,
         out: &mut [f64],
     ) {
-        kernel::explain::<_, 1>(program, work, rows, out);
+        kernel::explain::<_, 4>(program, work, rows, out);
     }
 
     #[target_feature(enable = "avx2,fma")]
