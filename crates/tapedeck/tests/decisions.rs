@@ -337,6 +337,7 @@ fn decisions_on_signals_are_traded_the_same_in_every_replay() {
     let signals = first["events"]["strategy-signals"].as_u64().unwrap();
     assert!(signals > 50 && first["events"]["trading_decisions"] == signals, "{first}");
     assert!(first["fills"].as_u64().unwrap() > 0, "{first}");
+    assert!(decisions.values().all(|one| one["signal"]["strategy_id"] == "turns"), "{decisions:?}");
     let said = |reason: &str| decisions.values().filter(|one| one["reasons"].to_string().contains(reason)).count();
     assert!(said("signal_disagrees") > 0 && said("newest_features") == 0);
     let (second, again) = replayed("second");

@@ -226,6 +226,7 @@ fn questions_that_have_no_answer_are_told_why() {
     // The same UUID, as other programs write it; and a stretch that begins after everything.
     let capitals = id.as_str().unwrap().to_uppercase();
     assert_eq!(deck.get(&format!("/api/v1/forensics/{capitals}"))["decision_id"], id);
+    assert_eq!(ask(json!({"decision_id": capitals, "features": {}})).0, 200);
     let nothing = deck.get("/api/v1/forensics/importance?from=2100-01-01T00:00:00Z");
     assert_eq!((&nothing["decisions"], &nothing["from"]), (&json!(0), &nothing["to"]), "{nothing}");
     let turned = "/api/v1/forensics/importance?from=2024-01-02T00:00:00Z&to=2024-01-01T00:00:00Z";

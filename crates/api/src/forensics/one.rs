@@ -90,7 +90,7 @@ pub(crate) async fn explanation(
 }
 
 /// A UUID with capitals, without them; none of any other id.
-fn small(id: &str) -> Option<String> {
+pub(super) fn small(id: &str) -> Option<String> {
     let uuid = Uuid::try_parse(id).ok()?.hyphenated().to_string();
     (uuid != id && id.eq_ignore_ascii_case(&uuid)).then_some(uuid)
 }

@@ -158,7 +158,13 @@ mod tests {
         let asked = Question { account: Some("A".into()), ..question() };
         assert_eq!(answered(&asked).expect("nothing is wrong with it").decision.account.as_deref(), Some("A"));
         let large = Question { position_before: Some(Dec::parse("9.9").expect("a decimal")), ..question() };
-        assert_eq!(answered(&large).expect("nothing is wrong with it").decision.reasons, ["position_limit"]);
+        let rejected = answered(&large).expect("nothing is wrong with it").decision;
+        assert_eq!(rejected.reasons, ["position_limit"]);
+        let numbers = rejected.failed_checks["position_limit_ok"];
+        assert_eq!(
+            (numbers.value, numbers.limit),
+            (Dec(rejected.quantity.0 + large.position_before.expect("9.9").0), Dec(10.into()))
+        );
     }
 
     #[test]

@@ -189,12 +189,14 @@ fn told(item: &Differing, say: fn(&str)) {
     say(&format!("\n{} {}{account}  {actions}{rejected}  ({})", item.timestamp, item.symbol, item.decision_id));
     let ((margin, other_margin), (p, other_p)) = (apart(before.margin, after.margin), apart(before.p, after.p));
     say(&format!("  margin {margin} → {other_margin}, p {} → {}", unsigned(&p), unsigned(&other_p)));
-    let moved = |moved: &Moved| {
-        let value = moved.value.map_or("missing".to_owned(), |value| format!("{value:.6}"));
-        let (before, after) = apart(moved.shap_before, moved.shap_after);
-        format!("  {:<22} = {value:<12} {before} → {after}", moved.name)
-    };
-    item.moved.iter().filter(|moved| moved.shap_before != moved.shap_after).for_each(|feature| say(&moved(feature)));
+    item.moved.iter().filter_map(line_of).for_each(|line| say(&line));
+}
+
+/// A feature whose contribution moved; none where it did so by chance alone.
+fn line_of(moved: &Moved) -> Option<String> {
+    let value = moved.value.map_or("missing".to_owned(), |value| format!("{value:.6}"));
+    let (before, after) = apart(moved.shap_before, moved.shap_after);
+    (before != after).then(|| format!("  {:<22} = {value:<12} {before} → {after}", moved.name))
 }
 
 /// Two numbers with their signs, with as many decimals as show that they differ.
