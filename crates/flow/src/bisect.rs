@@ -43,6 +43,11 @@ impl Bisect {
         self.limit
     }
 
+    /// Whether nothing is suspected.
+    pub fn is_idle(&self) -> bool {
+        self.suspect.is_none()
+    }
+
     /// The first `size` passed, and are gone. Without a suspicion the next part
     /// may be twice as large.
     pub fn passed(&mut self, size: usize) {

@@ -95,12 +95,23 @@ struct Course {
     appends: BTreeSet<usize>,
     /// Boundaries at which the process dies, by their number.
     deaths: BTreeSet<usize>,
+    /// How what it says becomes visible.
+    way: Way,
+}
+
+/// The ways of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// One after the other.
+    Plain,
     /// The role emits what it says.
-    emits: bool,
+    Emits,
+    /// The next batch is handled while a batch becomes visible.
+    Beside,
 }
 
 /// What a role cannot say has no store behind it.
-fn kind(emits: bool) -> impl Strategy<Value = Kind> {
+fn kind(way: Way) -> impl Strategy<Value = Kind> {
     let kind = prop_oneof![
         6 => Just(Kind::Good),
         1 => (1_u8..5).prop_map(Kind::Late),
@@ -114,15 +125,15 @@ fn kind(emits: bool) -> impl Strategy<Value = Kind> {
         1 => Just(Kind::StoreRefuses),
         1 => Just(Kind::StoreNames),
     ];
-    kind.prop_map(
-        move |kind| if emits && kind.class() == Some(ErrorClass::Store) { Kind::HandlerRefuses } else { kind },
-    )
+    kind.prop_map(move |kind| {
+        if way == Way::Emits && kind.class() == Some(ErrorClass::Store) { Kind::HandlerRefuses } else { kind }
+    })
 }
 
-fn course(emits: bool) -> impl Strategy<Value = Course> {
+fn course(way: Way) -> impl Strategy<Value = Course> {
     let fault = prop_oneof![Just(Fault::Away), Just(Fault::Lost), Just(Fault::Stop)];
     (
-        prop::collection::vec((0..common::PARTITIONS, kind(emits)), 1..60),
+        prop::collection::vec((0..common::PARTITIONS, kind(way)), 1..60),
         1_usize..12,
         prop::collection::btree_map(0_usize..30, fault, 0..6),
         prop::collection::btree_set(0_usize..8, 0..3),
@@ -134,7 +145,7 @@ fn course(emits: bool) -> impl Strategy<Value = Course> {
             steps,
             appends,
             deaths,
-            emits,
+            way,
         })
 }
 
@@ -144,6 +155,9 @@ struct Moody<S> {
     faults: BTreeMap<usize, Fault>,
     count: Arc<AtomicUsize>,
     stop: Stop,
+    /// Works beside, as far as the runtime can tell: what was begun is done when its end is waited for.
+    beside: bool,
+    begun: Option<(LogEffect, Vec<Move>)>,
 }
 
 impl<S: Step<Effect = LogEffect>> Moody<S> {
@@ -161,6 +175,7 @@ impl<S: Step<Effect = LogEffect>> Step for Moody<S> {
     type Effect = LogEffect;
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
+        assert!(self.begun.is_none(), "nothing is asked of a step that is at work");
         self.real.resume(partitions)
     }
 
@@ -185,6 +200,20 @@ impl<S: Step<Effect = LogEffect>> Step for Moody<S> {
             }
             Some(Fault::Stop) | None => self.real.perform(member, effect, moves),
         }
+    }
+
+    fn works_beside(&self) -> bool {
+        self.beside
+    }
+
+    fn begin(&mut self, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
+        assert!(self.begun.replace((effect, moves.to_vec())).is_none(), "one at a time");
+        Ok(())
+    }
+
+    fn end(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        let (effect, moves) = self.begun.take().unwrap();
+        self.perform(member, effect, &moves)
     }
 
     fn hands_over(&self) -> bool {
@@ -280,7 +309,7 @@ impl World {
         (setup.config.record_retry_first_ms, setup.config.record_retry_longest_ms) = (1, 2);
         setup.config.batch_max_age_ms = 1;
         let stop = setup.stop.clone();
-        let emitter = self.course.emits.then(|| {
+        let emitter = (self.course.way == Way::Emits).then(|| {
             let log = Arc::clone(&self.tape.log) as Arc<dyn Log>;
             Emitter::open(log, self.dir.path(), "counter", &self.emitter, Boundaries::default()).unwrap()
         });
@@ -308,7 +337,8 @@ impl World {
         S: Step<Effect = LogEffect> + Send + 'static,
     {
         let (faults, count, stop) = (self.course.steps.clone(), Arc::clone(&self.steps), setup.stop.clone());
-        let step = Moody { real, faults, count, stop };
+        let beside = self.course.way == Way::Beside;
+        let step = Moody { real, faults, count, stop, beside, begun: None };
         std::thread::spawn(move || runtime::run(setup, handler, step))
     }
 
@@ -321,19 +351,24 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_good_record_has_its_effect_once_in_order_and_every_bad_one_is_one_dead_letter(course in course(false)) {
+    fn every_good_record_has_its_effect_once_in_order_and_every_bad_one_is_one_dead_letter(course in course(Way::Plain)) {
         agrees(course)?;
     }
 
     #[test]
-    fn so_it_is_where_what_is_said_goes_ahead_of_the_state(course in course(true)) {
+    fn so_it_is_where_what_is_said_goes_ahead_of_the_state(course in course(Way::Emits)) {
+        agrees(course)?;
+    }
+
+    #[test]
+    fn so_it_is_where_the_next_batch_is_handled_while_one_becomes_visible(course in course(Way::Beside)) {
         agrees(course)?;
     }
 }
 
 /// Lives through a course, and compares what came of it.
 fn agrees(course: Course) -> Result<(), TestCaseError> {
-    let emits = course.emits;
+    let emits = course.way == Way::Emits;
     let world = World::new(course.clone());
     let mut ends = vec![0_u64; common::PARTITIONS as usize];
     let mut good: Vec<Vec<String>> = vec![Vec::new(); ends.len()];

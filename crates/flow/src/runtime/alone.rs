@@ -97,12 +97,15 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// Deliveries and dead letters that wait, and their bytes.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let work = (self.work.queue.len() + self.letters.len(), self.work.queue.bytes() + self.letters.bytes());
+        let air = self.air.queue().map_or((0, 0), |queue| (queue.len(), queue.bytes()));
+        let work = (work.0 + air.0, work.1 + air.1);
         self.held.iter().fold(work, |sum, held| (sum.0 + held.queue.len(), sum.1 + held.queue.bytes()))
     }
 
     /// When the oldest record was written that waits.
     fn oldest_ms(&self) -> u64 {
-        let waiting = self.held.iter().filter_map(|held| held.queue.get(0)).chain(self.work.queue.iter());
+        let air = self.air.queue().into_iter().flat_map(|queue| queue.iter());
+        let waiting = self.held.iter().filter_map(|held| held.queue.get(0)).chain(self.work.queue.iter()).chain(air);
         let oldest = waiting.map(|delivery| delivery.record.timestamp_ms).min();
         oldest.map_or(0, |oldest| u64::try_from(oldest).unwrap_or(0))
     }

@@ -20,7 +20,7 @@ use super::{
     queue::Queue,
     serve::Runtime,
 };
-use crate::{Boundary, Failure, Gauges, bisect::Bisect, dead_letter::ErrorClass};
+use crate::{Boundary, Delivery, Failure, Gauges, bisect::Bisect, dead_letter::ErrorClass};
 
 /// A try that takes longer is halved: handling stays below the 30 s that a
 /// session allows. It is above the 10 s of a store's deadline: a store that
@@ -111,7 +111,11 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 Err(_) => return Ok(()),
             }
         }
-        Ok(())
+        match self.land(member) {
+            Err(Trouble::Step(failure @ (Failure::Fenced(_) | Failure::Fatal(_)))) => Err(failure),
+            Err(_) => Ok(()),
+            Ok(()) => self.come_down(member),
+        }
     }
 
     pub(super) fn has_work(&self) -> bool {
@@ -127,6 +131,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
 
     /// Handles a part of the batch and takes the step, once.
     fn attempt(&mut self, member: &mut dyn Member) -> Result<(), Trouble> {
+        if self.held.iter().any(|held| held.stale || held.unsure) {
+            self.land(member)?;
+        }
         self.bring_to_end(member)?;
         self.reload()?;
         if self.work.queue.is_empty() {
@@ -157,17 +164,22 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     }
 
     fn attempt_part(&mut self, member: &mut dyn Member, size: usize) -> Result<(), Trouble> {
-        let mut effect = H::Effect::default();
-        if size > 0 {
-            let (handler, batch) = (&mut self.handler, self.work.queue.first(size));
-            effect = match catch_unwind(AssertUnwindSafe(|| handler.handle(batch))) {
-                Ok(effect) => effect?,
-                Err(payload) => return Err(Trouble::Panic(text_of(payload.as_ref()))),
-            };
-        }
+        let effect = match self.handled(size) {
+            Ok(effect) => effect,
+            Err(trouble) => {
+                // Of two failures that of the earlier batch counts: this one comes again.
+                self.land(member)?;
+                return Err(trouble);
+            }
+        };
         self.write_letters()?;
         let parts = parts(&self.held, self.work.queue.first(size));
+        if self.may_fly(size) {
+            return self.take_off(member, effect, parts);
+        }
+        self.land(member)?;
         if size > 0 && self.step.hands_over() {
+            let mut effect = effect;
             let ticket = self.step.hand_over(&mut effect).map_err(Trouble::Step)?;
             let bytes = self.step.bytes_of(&effect);
             self.handed.push(Batch { ticket, effect, bytes, parts, since: Instant::now() });
@@ -188,6 +200,18 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         Gauges::add(&self.setup.gauges.batches, 1);
         self.through(size);
         Ok(())
+    }
+
+    /// What the first `size` come to.
+    fn handled(&mut self, size: usize) -> Result<H::Effect, Trouble> {
+        if size == 0 {
+            return Ok(H::Effect::default());
+        }
+        let (handler, batch) = (&mut self.handler, self.work.queue.first(size));
+        match catch_unwind(AssertUnwindSafe(|| handler.handle(batch))) {
+            Ok(effect) => Ok(effect?),
+            Err(payload) => Err(Trouble::Panic(text_of(payload.as_ref()))),
+        }
     }
 
     /// A new batch: a record whose time has come to be tried alone, else of each
@@ -222,7 +246,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     }
 
     /// What is done where an attempt failed.
-    fn answer(&mut self, member: &mut dyn Member, trouble: Trouble) -> Result<(), Failure> {
+    pub(super) fn answer(&mut self, member: &mut dyn Member, trouble: Trouble) -> Result<(), Failure> {
         let (failure, class) = match trouble {
             Trouble::Letters => return Ok(()),
             Trouble::Panic(message) => return self.panicked(member, &message),
@@ -275,14 +299,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
 
     /// The first `size` went through; makes room.
     fn through(&mut self, size: usize) {
-        let gauges = &self.setup.gauges;
-        let batch = self.work.queue.first(size);
-        if let Some(seq) = batch.iter().rev().find_map(|delivery| delivery.meta.seq.as_ref()) {
-            gauges.last_seq.fetch_max(seq.n, Relaxed);
-        }
-        if let Some(since) = self.since {
-            gauges.batch_us.store(since.elapsed().as_micros() as u64, Relaxed);
-        }
+        self.note_passed(self.work.queue.first(size), self.since);
         if self.work.alone {
             self.passed_alone();
         } else if size > 0 {
@@ -291,9 +308,20 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         self.work.queue.drop_first(size);
     }
 
+    /// Says of deliveries that they are visible, of which the oldest waited since then.
+    pub(super) fn note_passed(&self, batch: &[Delivery], since: Option<Instant>) {
+        let gauges = &self.setup.gauges;
+        if let Some(seq) = batch.iter().rev().find_map(|delivery| delivery.meta.seq.as_ref()) {
+            gauges.last_seq.fetch_max(seq.n, Relaxed);
+        }
+        if let Some(since) = since {
+            gauges.batch_us.store(since.elapsed().as_micros() as u64, Relaxed);
+        }
+    }
+
     /// What an attempt at the first `size` touched is not known any more; where
     /// the step may have been taken, nor is where anything stands.
-    fn doubt(&mut self, size: usize, taken: bool) {
+    pub(super) fn doubt(&mut self, size: usize, taken: bool) {
         let mut hint = 0;
         for delivery in self.work.queue.first(size) {
             if let Some(slot) = slot_of(&self.held, &delivery.record, hint) {
@@ -341,6 +369,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             if self.work.queue.len() != waiting {
                 self.work.search.forget();
             }
+            self.air.note_found(held, resume);
             self.handler.revoked(&held.place);
             self.handler.assigned(&held.place, &resume.state)?;
             (held.stale, held.unsure) = (false, false);

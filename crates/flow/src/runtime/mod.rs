@@ -21,6 +21,7 @@ mod ahead;
 mod alone;
 mod batch;
 mod emit_step;
+mod flight;
 mod handed;
 mod held;
 mod later;
@@ -130,6 +131,39 @@ pub trait Step {
         _moves: &[Move],
     ) -> Result<(), Failure> {
         Err(Failure::Fatal("this step hands nothing over".into()))
+    }
+
+    /// Whether the step can be taken beside the thread that asks for it: then the next
+    /// batch is read and handled meanwhile, and dropped and handled again where the step
+    /// fails. Never of a step that hands over.
+    fn works_beside(&self) -> bool {
+        false
+    }
+
+    /// Begins [`Step::perform`] and does not wait for it. Nothing else is asked of the
+    /// step before [`Step::end`].
+    ///
+    /// # Errors
+    /// It was not begun.
+    fn begin(&mut self, _effect: Self::Effect, _moves: &[Move]) -> Result<(), Failure> {
+        Err(Failure::Fatal("this step does nothing beside".into()))
+    }
+
+    /// Waits for what was begun.
+    ///
+    /// # Errors
+    /// Those of [`Step::perform`].
+    fn end(&mut self, _member: &mut dyn Member) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// Tells the group of moves that were begun beside and are visible, where
+    /// [`Step::end`] did not; moves of several steps at once, the newest of each partition.
+    ///
+    /// # Errors
+    /// Fenced ones.
+    fn publish(&mut self, _member: &mut dyn Member, _moves: &[Move]) -> Result<(), Failure> {
+        Ok(())
     }
 }
 

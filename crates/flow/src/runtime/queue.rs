@@ -76,6 +76,11 @@ impl Queue {
         Some(delivery)
     }
 
+    /// All of them, in their order.
+    pub(super) fn into_all(self) -> impl DoubleEndedIterator<Item = Delivery> {
+        self.waiting.into_iter()
+    }
+
     /// Takes those out that match, in their order.
     pub(super) fn take(&mut self, matches: impl Fn(&Delivery) -> bool) -> Vec<Delivery> {
         if !self.waiting.iter().any(&matches) {

@@ -13,9 +13,10 @@ use std::{
 use tapedeck_log::{GroupOffset, LogError, LogRecord, Member, PollLimits, Polled, TopicPartition};
 
 use super::{
-    Handler, Resume, Setup, Step,
+    Handler, Move, Resume, Setup, Step,
     ahead::Ahead,
     batch::Work,
+    flight::Air,
     handed::{Handed, LOOK},
     held::{Held, slot_of},
     letters::{Fault, Letters},
@@ -50,6 +51,8 @@ pub(super) struct Runtime<H, S: Step> {
     pub(super) letters: Letters,
     /// Batches that are handed over and not durable yet.
     pub(super) handed: Handed<S::Effect>,
+    /// The batch that becomes visible beside this thread.
+    pub(super) air: Air,
     /// Since when the oldest waits of what may go on.
     pub(super) since: Option<Instant>,
     pub(super) backoff: Backoff,
@@ -75,6 +78,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             work: Work::default(),
             letters: Letters::default(),
             handed: Handed::default(),
+            air: Air::default(),
             since: None,
             backoff: Backoff::default(),
             ahead: Ahead::default(),
@@ -97,7 +101,11 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         while !self.setup.stop.requested() {
             let Setup { log, member, topics, .. } = &self.setup;
             let served = match log.join(&self.setup.group(), member, topics) {
-                Ok(mut member) => self.serve(member.as_mut()),
+                Ok(mut member) => {
+                    let served = self.serve(member.as_mut());
+                    self.give_up_flight(member.as_mut());
+                    served
+                }
                 Err(error) => Err(error.into()),
             };
             match served {
@@ -123,15 +131,21 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             self.fill(member)?;
             if self.due() {
                 self.flush(member)?;
+            } else {
+                self.come_down_if_idle(member)?;
             }
             self.settle_handed(member)?;
         }
+        self.come_down(member)?;
         self.flush(member)?;
         self.finish_handed(member)
     }
 
     /// Opens what was assigned; tried again without end where that may pass.
     fn admit(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        if !self.newcomers.is_empty() {
+            self.come_down(member)?;
+        }
         while !self.newcomers.is_empty() && !self.setup.stop.requested() {
             match self.open_newcomers(member) {
                 Ok(()) => {
@@ -240,8 +254,8 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         let trial = self.held.iter().filter_map(Held::trial_due).min();
         let trial = trial.map(|due| due.saturating_duration_since(Instant::now()));
         let poll = self.held.iter().filter_map(Held::poll_wait).min();
-        let handed = (!self.handed.is_empty()).then_some(LOOK);
-        if handed.is_some() && self.handed.is_full(self.setup.config.dedupe_window) {
+        let handed = (!self.handed.is_empty() || !self.air.is_empty()).then_some(LOOK);
+        if !self.handed.is_empty() && self.handed.is_full(self.setup.config.dedupe_window) {
             return LOOK;
         }
         [age, trial, poll, self.letters.wait(), handed].into_iter().flatten().fold(IDLE, Duration::min)
@@ -391,6 +405,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     }
 
     fn poll_paused(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        self.come_down(member)?;
         member.pause(&self.places(|held| !held.paused));
         self.held.iter_mut().for_each(|held| held.paused = true);
         self.polled = Instant::now();
@@ -439,7 +454,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         self.work.queue.join();
         self.work.search.forget();
         self.handed.retain(|part| !gone.iter().any(|held| held.place == part.place));
-        self.handed.forget_moves(|step| !gone.iter().any(|held| held.place == step.partition));
+        let keep = |step: &Move| !gone.iter().any(|held| held.place == step.partition);
+        self.handed.forget_moves(keep);
+        self.air.forget_moves(keep);
         for held in &gone {
             self.letters.forget(&held.place);
             self.handler.revoked(&held.place);

@@ -7,6 +7,7 @@
 
 mod anchoring;
 pub mod answer;
+mod beside;
 pub mod chain;
 pub mod explain;
 pub mod explained;

@@ -22,6 +22,7 @@ use tapedeck_store::{ChainHead, Explained, ExplainedBatch, Importance, Origin, S
 use super::{
     FeatureSetId, Hash, Head, Record,
     anchoring::Anchoring,
+    beside::Beside,
     explain::{Draft, Pool},
     symbols::{Before, Symbols},
 };
@@ -56,8 +57,24 @@ struct Chain {
     symbols: Symbols,
 }
 
-/// Chains records and keeps them.
+/// The step: what it does, it may do on a thread of its own, while decisions are
+/// explained on the role's.
 pub(super) struct ForensicsStep {
+    /// Not here while it works beside.
+    keeper: Option<Box<Keeper>>,
+    beside: Beside<Job, (Box<Keeper>, Result<(), Failure>)>,
+    group: Positions,
+}
+
+/// Drafts to keep, and the moves that become visible with them.
+struct Job {
+    keeper: Box<Keeper>,
+    drafts: Vec<Placed>,
+    moves: Vec<Move>,
+}
+
+/// Chains records and keeps them.
+struct Keeper {
     store: Arc<dyn Store>,
     topic: Arc<str>,
     positions: Positions,
@@ -100,6 +117,27 @@ pub(super) struct Parts {
 
 impl ForensicsStep {
     pub(super) fn new(parts: Parts) -> Self {
+        let group = Positions::new(parts.group.clone());
+        Self { keeper: Some(Box::new(Keeper::new(parts))), beside: Beside::new("forensics-keeps", keep), group }
+    }
+
+    fn keeper(&mut self) -> Result<&mut Keeper, Failure> {
+        self.keeper.as_deref_mut().ok_or_else(away)
+    }
+}
+
+/// What the thread beside does.
+fn keep(Job { mut keeper, drafts, moves }: Job) -> (Box<Keeper>, Result<(), Failure>) {
+    let kept = keeper.take(drafts, &moves);
+    (keeper, kept)
+}
+
+fn away() -> Failure {
+    Failure::Fatal("the step was asked for something while it works beside".to_owned())
+}
+
+impl Keeper {
+    fn new(parts: Parts) -> Self {
         Self {
             store: parts.store,
             topic: parts.topic,
@@ -271,6 +309,25 @@ impl ForensicsStep {
         }
     }
 
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
+        let resumes = self.positions.resume(&*self.store, partitions)?;
+        let chains: Vec<u32> = partitions.iter().map(|place| place.partition).collect();
+        self.load(&chains)?;
+        Ok(resumes)
+    }
+
+    /// Makes drafts and moves visible, both or neither.
+    fn take(&mut self, mut drafts: Vec<Placed>, moves: &[Move]) -> Result<(), Failure> {
+        self.anchoring.write_due()?;
+        self.boundaries.pass(Boundary::Append);
+        if moves.iter().any(|step| step.last.is_some()) {
+            self.keep(&mut drafts, moves)?;
+            self.positions.moved(moves);
+        }
+        self.pool.give(drafts.into_iter().map(|placed| placed.draft));
+        Ok(())
+    }
+
     fn failure(&self, drafts: &[Placed], error: tapedeck_store::StoreError) -> Failure {
         match positions::failure(error) {
             Failure::Poison { index: row, path, detail, .. } => {
@@ -287,10 +344,7 @@ impl Step for ForensicsStep {
     type Effect = Vec<Placed>;
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
-        let resumes = self.positions.resume(&*self.store, partitions)?;
-        let chains: Vec<u32> = partitions.iter().map(|place| place.partition).collect();
-        self.load(&chains)?;
-        Ok(resumes)
+        self.keeper()?.resume(partitions)
     }
 
     fn restate(&mut self, partitions: &[TopicPartition]) -> Result<Vec<BTreeMap<String, Bytes>>, Failure> {
@@ -298,15 +352,30 @@ impl Step for ForensicsStep {
         Ok(vec![BTreeMap::new(); partitions.len()])
     }
 
-    fn perform(&mut self, member: &mut dyn Member, mut drafts: Vec<Placed>, moves: &[Move]) -> Result<(), Failure> {
-        self.anchoring.write_due()?;
-        self.boundaries.pass(Boundary::Append);
-        if moves.iter().any(|step| step.last.is_some()) {
-            self.keep(&mut drafts, moves)?;
-            self.positions.moved(moves);
-        }
-        self.pool.give(drafts.into_iter().map(|placed| placed.draft));
-        self.positions.publish(member, moves)
+    fn perform(&mut self, member: &mut dyn Member, drafts: Vec<Placed>, moves: &[Move]) -> Result<(), Failure> {
+        self.keeper()?.take(drafts, moves)?;
+        self.publish(member, moves)
+    }
+
+    fn works_beside(&self) -> bool {
+        true
+    }
+
+    fn begin(&mut self, drafts: Vec<Placed>, moves: &[Move]) -> Result<(), Failure> {
+        self.beside.start()?;
+        let keeper = self.keeper.take().ok_or_else(away)?;
+        self.beside.give(Job { keeper, drafts, moves: moves.to_vec() });
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut dyn Member) -> Result<(), Failure> {
+        let (keeper, kept) = self.beside.answer();
+        self.keeper = Some(keeper);
+        kept
+    }
+
+    fn publish(&mut self, member: &mut dyn Member, moves: &[Move]) -> Result<(), Failure> {
+        self.group.publish(member, moves)
     }
 }
 
