@@ -124,7 +124,10 @@ impl Role {
             emitter: None,
             budget: Default::default(),
         };
-        let work = move || forensics::run(context, store, models, DeliveryConfig::default());
+        let work = move || {
+            threads::let_others_first();
+            forensics::run(context, store, models, DeliveryConfig::default())
+        };
         Ok(Self { stop, thread: thread::Builder::new().name(forensics::ROLE.to_owned()).spawn(work)? })
     }
 

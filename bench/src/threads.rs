@@ -38,6 +38,14 @@ pub(crate) fn print_since(before: &BTreeMap<String, f64>, count: u64) {
     println!("    processor, us a decision: {sum:.1} in all: {}", each.join(", "));
 }
 
+/// Lets all other threads go first, as the program lets the role that explains; threads
+/// that this one starts are alike.
+pub(crate) fn let_others_first() {
+    // Elsewhere it would be the whole process. Where it may not, the thread stays as it is.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 10);
+}
+
 /// Forgets what the process had of memory at most until now.
 pub(crate) fn forget_peak() {
     // Where it may not, the peak is that of the whole process.
