@@ -37,6 +37,9 @@ const WRITTEN_AT_ONCE: usize = 1 << 20;
 /// that finds its ring full waits for no more.
 const MOVED_AT_ONCE: u64 = 4 << 20;
 
+/// The last frame of a batch may reach so far beyond its bytes, mostly.
+const SPARE: usize = 16 << 10;
+
 /// What a producer and the sender both know of the producer's stream.
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -131,7 +134,10 @@ impl Core {
         if self.out.is_some() || !self.spool.is_drained() {
             return None;
         }
-        let (mut frames, mut ends) = (Frameset::default(), Vec::new());
+        // Room for all at once: a list that grows would copy what it holds each time.
+        let room = usize::try_from(self.ring_bytes()).unwrap_or(usize::MAX).min(config.batch_max_bytes) + SPARE;
+        let mut frames = Frameset { bytes: Vec::with_capacity(room), heads: Vec::new() };
+        let mut ends = Vec::new();
         let count = self.slots.len();
         for nth in 0..count {
             let slot = &self.slots[(self.turn + nth) % count];

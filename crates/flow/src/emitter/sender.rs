@@ -247,7 +247,9 @@ impl Sender {
         if is_failing && now >= self.last_move + MOVE_EVERY {
             self.move_to_spool(&|_| true, now);
         } else if is_failing || self.appender.is_out() || !self.shared.core().spool.is_drained() {
-            self.move_to_spool(&|slot| slot.reader.used() > slot.reader.capacity() / 2, now);
+            // Late, because a detour by the disk costs three times what the log's own call does: while
+            // the spool holds anything all goes that way, and a log that was late for a moment stays late.
+            self.move_to_spool(&|slot| slot.reader.used() > slot.reader.capacity() / 4 * 3, now);
         }
     }
 
