@@ -13,7 +13,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-        mpsc::sync_channel,
+        mpsc::{Receiver, sync_channel},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -157,6 +157,58 @@ impl Step for Away {
             false => self.0.perform(member, effect, moves),
         }
     }
+}
+
+/// Works beside: what was begun ends when somebody says so.
+struct Beside {
+    real: LogStep,
+    begun: Option<(LogEffect, Vec<Move>)>,
+    may_end: Receiver<()>,
+}
+
+impl Step for Beside {
+    type Effect = LogEffect;
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
+        self.real.resume(partitions)
+    }
+    fn perform(&mut self, member: &mut dyn Member, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
+        self.real.perform(member, effect, moves)
+    }
+    fn works_beside(&self) -> bool {
+        true
+    }
+    fn begin(&mut self, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
+        self.begun = Some((effect, moves.to_vec()));
+        Ok(())
+    }
+    fn end(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        let (effect, moves) = self.begun.take().unwrap();
+        self.may_end.recv().unwrap();
+        self.perform(member, effect, &moves)
+    }
+}
+
+#[test]
+fn the_next_batch_is_handled_while_a_step_works_beside_and_none_is_visible_before_its_turn() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b", "c"]);
+    let (handled, seen) = sync_channel(10);
+    let (let_end, may_end) = sync_channel(10);
+    let counter = Counter::with(move |delivery| {
+        handled.send(delivery.id.as_str().to_owned()).unwrap();
+        Ok(())
+    });
+    let mut setup = tape.setup("one");
+    setup.config.batch_max_records = 1;
+    let running = Running::start(setup, counter, Beside { real: tape.step(), begun: None, may_end });
+    assert_eq!([seen.recv().unwrap(), seen.recv().unwrap()], ["a", "b"]);
+    assert_eq!(tape.output_len(), 0, "`b` is handled, and `a` is not visible yet");
+    for _ in 0..3 {
+        let_end.send(()).unwrap();
+    }
+    assert_eq!(values(&tape.outputs(3)), ["a", "b", "c"]);
+    running.end().unwrap();
+    assert_eq!(tape.kept(0), (3, Some(3)));
 }
 
 #[test]
