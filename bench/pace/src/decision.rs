@@ -63,6 +63,8 @@ pub fn of_symbol(symbol: usize) -> TradingDecision {
         position_before: Some(Dec::parse("1.75").expect("a decimal")),
         outcome: Default::default(),
         reasons: Vec::new(),
+        failed_checks: Default::default(),
+        signal: None,
     };
     renew(&mut decision, symbol as u64);
     decision
