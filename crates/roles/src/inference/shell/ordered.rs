@@ -4,7 +4,9 @@
 //!
 //! A number that is not there yet is waited for; what is above it is held, and its
 //! partition's position stays below it. What has no number, or one that was passed,
-//! goes through at once.
+//! goes through at once. A number may stand twice in the log (its source was killed before
+//! it noted how far it was, and wrote again): the second comes after the first, as a
+//! duplicate, as it does for all who read the log in its own order.
 //!
 //! Not here: live reading, which waits for nobody.
 
@@ -60,8 +62,8 @@ impl LogAround for Ordered {
 struct Lane {
     /// The number that comes next; none until all partitions showed their first.
     next: Option<u64>,
-    /// By number.
-    held: BTreeMap<u64, LogRecord>,
+    /// By number and offset.
+    held: BTreeMap<(u64, u64), LogRecord>,
     /// Since when everything is read and `next` is not there.
     missing: Option<Instant>,
 }
@@ -138,10 +140,10 @@ impl OrderedMember {
     fn hold(&mut self, record: LogRecord) -> Option<LogRecord> {
         let Some(seq) = record.headers.text(SEQ).and_then(Seq::parse) else { return Some(record) };
         let lane = self.lanes.entry(seq.source).or_default();
-        if lane.next.is_some_and(|next| seq.n < next) || lane.held.contains_key(&seq.n) {
+        if lane.next.is_some_and(|next| seq.n < next) && lane.first().is_none_or(|first| first > seq.n) {
             return Some(record);
         }
-        lane.held.insert(seq.n, record);
+        lane.held.insert((seq.n, record.offset), record);
         None
     }
 
@@ -155,16 +157,17 @@ impl OrderedMember {
         let paused = &self.paused;
         for (source, lane) in &mut self.lanes {
             if lane.next.is_none() && is_read.shown {
-                lane.next = lane.held.keys().next().copied();
+                lane.next = lane.first();
             }
             let Some(mut next) = lane.next else { continue };
             lane.skip_gap(source, &mut next, is_read.ended);
             while ready.len() < most
-                && let Some(record) = lane.held.get(&next)
-                && !paused.iter().any(|place| is_of(record, place))
+                && let Some(entry) = lane.held.first_entry()
+                && entry.key().0 <= next
+                && !paused.iter().any(|place| is_of(entry.get(), place))
             {
-                ready.extend(lane.held.remove(&next));
-                next += 1;
+                next = next.max(entry.key().0 + 1);
+                ready.push(entry.remove());
                 lane.missing = None;
             }
             lane.next = Some(next);
@@ -176,9 +179,8 @@ impl OrderedMember {
     /// are read to their ends.
     fn is_read(&self) -> Result<Reading> {
         let mut reading = Reading { shown: true, ended: true };
-        let counts =
-            self.lanes.values().all(|lane| lane.next.is_some() && lane.held.contains_key(&lane.next.unwrap_or(0)));
-        if counts {
+        let is_next = |lane: &Lane| lane.first().is_some_and(|first| lane.next.is_some_and(|next| first <= next));
+        if self.lanes.values().all(is_next) {
             return Ok(Reading { shown: true, ended: false }); // Nothing hangs on it.
         }
         for place in self.member.assignment() {
@@ -220,9 +222,14 @@ struct Reading {
 }
 
 impl Lane {
+    /// The lowest number held.
+    fn first(&self) -> Option<u64> {
+        self.held.keys().next().map(|(n, _)| *n)
+    }
+
     /// Passes a number that can no longer come.
     fn skip_gap(&mut self, source: &str, next: &mut u64, ended: bool) {
-        let Some(first) = self.held.keys().next().copied().filter(|first| first > next && ended) else {
+        let Some(first) = self.first().filter(|first| first > next && ended) else {
             self.missing = None;
             return;
         };
@@ -318,6 +325,32 @@ mod tests {
         log.append(vec![record(2, 2)]).expect("an open log");
         assert_eq!(numbers(member.as_mut(), 3), [2, 3, 4]);
         assert_eq!(member.position(&TopicPartition::new(TOPIC, 1)), Some(2));
+    }
+
+    #[test]
+    fn a_number_that_stands_twice_is_brought_as_it_was_first_written_and_then_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = log(dir.path());
+        let numbers = [1, 2, 4, 1, 2, 4];
+        log.append(numbers.map(|n| record(0, n)).to_vec()).expect("an open log");
+        let mut member = Ordered::over(Arc::clone(&log)).join("g", "m", &[TOPIC.into()]).expect("a seat");
+        let limits = PollLimits { max_records: 10, max_bytes: 1 << 20, timeout: Duration::from_millis(20) };
+        let mut given = Vec::new();
+        let mut poll = |until: usize| {
+            for _ in 0..50 {
+                if let Polled::Records(records) = member.poll(limits).expect("an open log") {
+                    given.extend(records.iter().map(|record| (record.partition, record.offset)));
+                }
+                if given.len() >= until {
+                    break;
+                }
+            }
+            given.clone()
+        };
+        let passed = [(0, 0), (0, 3), (0, 1), (0, 4)];
+        assert_eq!(poll(4), passed, "both of 4 wait for 3");
+        log.append(vec![record(1, 3)]).expect("an open log");
+        assert_eq!(poll(7), [&passed[..], &[(1, 0), (0, 2), (0, 5)]].concat());
     }
 
     #[test]
