@@ -1,6 +1,7 @@
 //! The consumer runtime: the straight way of a record through a role that scales
 //! by partitions. Poll, decode, leave out duplicates, handle a batch, take one
-//! last step that makes it visible; on one thread, in that order.
+//! last step that makes it visible; on one thread, in that order, but for a step that
+//! works beside it: then the next batch is read and handled meanwhile.
 //!
 //! The position beside the effect is believed: the step says where a partition
 //! goes on, and the group's committed offset is a published copy that follows.
@@ -140,8 +141,8 @@ pub trait Step {
         false
     }
 
-    /// Begins [`Step::perform`] and does not wait for it. Nothing else is asked of the
-    /// step before [`Step::end`].
+    /// Begins [`Step::perform`] and does not wait for it. Nothing but [`Step::publish`], of
+    /// moves that ended before, is asked of the step before [`Step::end`].
     ///
     /// # Errors
     /// It was not begun.

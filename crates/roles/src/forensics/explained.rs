@@ -225,7 +225,7 @@ impl Mixture {
     }
 
     /// Fills a record with the decision and its explanation; `previous` is the record of
-    /// the same symbol's decision before it, in the same chain, with its names.
+    /// the decision before it of the same symbol and account, in the same chain, with its names.
     pub fn fill(
         &self,
         record: &mut Record,

@@ -53,7 +53,7 @@ pub(super) struct Placed {
 struct Chain {
     /// Its end, as it is stored.
     head: Head,
-    /// The last record of each symbol.
+    /// The last record of each symbol and account.
     symbols: Symbols,
 }
 

@@ -14,9 +14,10 @@ pub(super) const MAX_POINTS: usize = 4;
 /// one variant less of the code, which is there for each number of points.
 pub(super) const MIN_POINTS: usize = 2;
 
-/// So many splits are taken together, those of one kind after each other. Below the top
-/// of a larger tree, each part of it has the same slots in turn. What a band keeps of
-/// them, and of its rows, is in the first-level cache, or little of it in the second.
+/// What is taken together, nodes of one kind after each other, has at most so many slots:
+/// two for each split that is passed down and up. Below the top of a larger tree, each
+/// part of it has the same slots in turn. What a band keeps of them, and of its rows, is in
+/// the first-level cache, or little of it in the second.
 pub(super) const PART: usize = 48;
 
 /// All trees of an ensemble.
@@ -38,16 +39,16 @@ pub(super) struct Program<T> {
     pub(super) repeats: Vec<Repeat<T>>,
     /// For each group the sums that its features add to: `output * features + feature`.
     pub(super) sums: Vec<u32>,
-    /// The most places that a pass needs.
+    /// The most places that a pass or a group needs.
     pub(super) most: Places,
 }
 
-/// How many vectors of each sort a pass works in.
+/// How many vectors of each sort are worked in.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Places {
     /// Slots for nodes at work.
     pub(super) slots: usize,
-    /// Different features.
+    /// Different features of a group.
     pub(super) features: usize,
 }
 
@@ -170,7 +171,7 @@ pub(super) struct Split<T> {
     pub(super) start: T,
     /// The column compared.
     pub(super) column: u32,
-    /// Place of its feature among those of the pass.
+    /// Place of its feature among those of the group.
     pub(super) feature: u32,
     /// Its slot.
     pub(super) slot: u32,
