@@ -204,6 +204,16 @@ part_decide() {
         down
         rm -rf "$work/decide"
     done
+    # On a cluster, also while its only broker is killed: what is decided waits in the spool.
+    server kafka.sh "$work/kafka" || { echo "decide on Kafka skipped: no Kafka can be started here"; return 0; }
+    printf '[log]\nkind = "kafka"\n[kafka]\nbootstrap_servers = "%s"\n' "$(cat "$work/kafka/bootstrap")" >"$work/decide.toml"
+    up --config "$work/decide.toml" --data "$work/decide" --roles forensics,api
+    step $bench decide-beside "$url" 20 500 "$work/decide/store.db" "roles forensics,api on Kafka"
+    (sleep 5; sh scripts/kafka.sh kill "$work/kafka" 1) &
+    step $bench decide-beside "$url" 20 500 "$work/decide/store.db" "the same, Kafka killed after 5 s"
+    down
+    stop_servers
+    rm -rf "$work/kafka" "$work/decide"
 }
 
 # Forensics was away, and catches up while decisions keep coming.

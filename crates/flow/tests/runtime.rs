@@ -18,7 +18,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use common::{Counter, INPUT, Running, Tape, alert, values};
+use common::{Counter, INPUT, Running, Tape, alert, raw, values};
 use tapedeck_contracts::headers::CE_ID;
 use tapedeck_flow::{
     Failure, Phase,
@@ -186,6 +186,10 @@ impl Step for Beside {
         self.may_end.recv().unwrap();
         self.perform(member, effect, &moves)
     }
+    fn publish(&mut self, member: &mut dyn Member, moves: &[Move]) -> Result<(), Failure> {
+        let of = |step: &Move| GroupOffset { partition: step.partition.clone(), next: step.next };
+        member.commit(&moves.iter().map(of).collect::<Vec<_>>()).map_err(Failure::from)
+    }
 }
 
 #[test]
@@ -209,6 +213,24 @@ fn the_next_batch_is_handled_while_a_step_works_beside_and_none_is_visible_befor
     assert_eq!(values(&tape.outputs(3)), ["a", "b", "c"]);
     running.end().unwrap();
     assert_eq!(tape.kept(0), (3, Some(3)));
+}
+
+#[test]
+fn what_a_group_is_told_later_of_a_step_beside_never_moves_it_back() {
+    let tape = Tape::new();
+    tape.log.append(vec![alert(0, "a"), raw(0, "{")]).unwrap();
+    let (let_end, may_end) = sync_channel(1);
+    let_end.send(()).unwrap();
+    let mut setup = tape.setup("one");
+    setup.config.batch_max_records = 1;
+    let running = Running::start(setup, Counter::default(), Beside { real: tape.step(), begun: None, may_end });
+    while running.gauges.dead_letters.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    running.end().unwrap();
+    // The bad record's step is not one beside: it says 2 before the group was told of 1.
+    let committed = tape.log.committed("tapedeck.counter").unwrap();
+    assert_eq!(committed, [GroupOffset { partition: TopicPartition::new(INPUT, 0), next: 2 }]);
 }
 
 #[test]

@@ -63,14 +63,7 @@ impl Admin {
     /// # Errors
     /// Those of [`Admin::connect`], and that the folder holds no log.
     pub(crate) fn connect_to_read(config: &Config) -> anyhow::Result<Self> {
-        let dir = &config.data.dir;
-        if config.log.kind == LogKind::Embedded && dir.exists() && !dir.join(LOG_FILE).exists() {
-            return Err(exit::folder(format!(
-                "{} is no data folder of tapedeck: there is no {LOG_FILE} in it. Name the folder of `tapedeck up` or `tapedeck \
-                 demo` with --data",
-                dir.display()
-            )));
-        }
+        expect_log(config)?;
         Self::connect(config)
     }
 
@@ -169,6 +162,22 @@ impl Admin {
         self.close();
         failure.map_or(Ok(()), |error| Err(error.context("the events are kept, and cannot be sent yet")))
     }
+}
+
+/// Refuses a folder that holds no log, where one would be made by looking.
+///
+/// # Errors
+/// It holds none.
+pub(crate) fn expect_log(config: &Config) -> anyhow::Result<()> {
+    let dir = &config.data.dir;
+    if config.log.kind == LogKind::Embedded && dir.exists() && !dir.join(LOG_FILE).exists() {
+        return Err(exit::folder(format!(
+            "{} is no data folder of tapedeck: there is no {LOG_FILE} in it. Name the folder of `tapedeck up` or `tapedeck \
+             demo` with --data",
+            dir.display()
+        )));
+    }
+    Ok(())
 }
 
 /// A problem with a field of the body that we made, in the words of who gave the

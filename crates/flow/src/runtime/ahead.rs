@@ -20,6 +20,9 @@ use crate::{
 
 /// Records of a poll from which a second thread is worth its two wake-ups (some 20 us).
 const MANY: usize = 512;
+/// Records that a thread reads before it lets others have its core (some 40 us): while
+/// both threads read there may be no other, and who serves would wait a tick (4 ms).
+const GIVE_WAY_EVERY: usize = 32;
 
 /// A record of a poll.
 pub(super) enum Entry {
@@ -92,8 +95,13 @@ impl Ahead {
             // Without a second thread all is read on the first.
             let thread = thread::Builder::new().name(format!("{role}-reads")).spawn(move || {
                 for job in inbox {
+                    let mut entries = Vec::with_capacity(job.records.len());
+                    for record in job.records {
+                        give_way(entries.len());
+                        entries.push(read(record));
+                    }
                     // Who asked may have lost its seat meanwhile.
-                    let _ = job.reply.send(job.records.into_iter().map(read).collect());
+                    let _ = job.reply.send(entries);
                 }
             });
             self.thread = thread.ok();
@@ -117,6 +125,9 @@ impl Entries {
     /// Fatal where the other thread ended, and with it what it was to read.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, Failure> {
         if let Some(record) = self.first.next() {
+            if self.later.is_some() {
+                give_way(self.first.len());
+            }
             return Ok(Some(Entry::Raw(record)));
         }
         if let Some(later) = self.later.take() {
@@ -124,6 +135,12 @@ impl Entries {
             self.read = later.recv().map_err(gone)?.into_iter();
         }
         Ok(self.read.next())
+    }
+}
+
+fn give_way(records: usize) {
+    if records.is_multiple_of(GIVE_WAY_EVERY) {
+        thread::yield_now();
     }
 }
 

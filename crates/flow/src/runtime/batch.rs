@@ -108,7 +108,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
                 Ok(()) => {}
                 Err(Trouble::Failure(failure @ (Failure::Fenced(_) | Failure::Fatal(_)))) => return Err(failure),
                 Err(Trouble::Step(failure @ (Failure::Fenced(_) | Failure::Fatal(_)))) => return Err(failure),
-                Err(_) => return Ok(()),
+                Err(_) => break,
             }
         }
         match self.land(member) {
@@ -145,7 +145,8 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
             let taken = matches!(trouble, Trouble::Step(Failure::Transient(_)));
             self.doubt(size, taken);
         }
-        if began.elapsed() > SLOW && size > 0 {
+        // What is under way is not halved: it is tried whole, or in order.
+        if began.elapsed() > SLOW && size > 0 && self.air.is_empty() {
             self.work.search.slow(size);
         }
         result
@@ -193,6 +194,7 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         }
         self.setup.boundaries.pass(Boundary::Commit);
         self.step.perform(member, effect, &moves).map_err(Trouble::Step)?;
+        self.air.note_taken(&moves);
         for ((index, ledger), step) in trials.into_iter().zip(moves) {
             self.held[index].accept(ledger, step);
         }

@@ -38,6 +38,9 @@ pub(super) struct Air {
     flight: Option<Flight>,
     untold: Vec<Move>,
     told: Option<Instant>,
+    /// The last step that was begun failed: the next is waited for at once, so that tries
+    /// are counted and slowed as they are where nothing works beside.
+    is_grounded: bool,
 }
 
 impl Air {
@@ -63,6 +66,13 @@ impl Air {
         });
     }
 
+    /// A step was taken while nothing was under way: what the group was to hear of these
+    /// partitions before is behind them now.
+    pub(super) fn note_taken(&mut self, moves: &[Move]) {
+        self.is_grounded = false;
+        self.untold.retain(|told| moves.iter().all(|step| step.partition != told.partition));
+    }
+
     /// What is not told of partitions that are somebody else's now, never is.
     pub(super) fn forget_moves(&mut self, keep: impl Fn(&Move) -> bool) {
         self.untold.retain(keep);
@@ -73,7 +83,11 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
     /// Whether the batch may become visible beside this thread: not where a failure is
     /// being looked into, nor at the end.
     pub(super) fn may_fly(&self, size: usize) -> bool {
-        self.step.works_beside() && size == self.work.queue.len() && self.is_calm() && !self.setup.stop.requested()
+        self.step.works_beside()
+            && !self.air.is_grounded
+            && size == self.work.queue.len()
+            && self.is_calm()
+            && !self.setup.stop.requested()
     }
 
     /// Whether nothing stands in the way of handling ahead.
@@ -111,6 +125,11 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         if let Err(failure) = self.step.end(member) {
             self.give_all_back();
             self.work.queue = queue;
+            // Of partitions that went meanwhile nothing is ours any more.
+            let held = &self.held;
+            self.work.queue.take(|delivery| !held.iter().any(|held| held.owns(&delivery.record)));
+            self.work.queue.join();
+            self.air.is_grounded = true;
             self.since = Some(since.unwrap_or_else(Instant::now));
             self.doubt(self.work.queue.len(), matches!(failure, Failure::Transient(_)));
             return Err(Trouble::Step(failure));
@@ -131,8 +150,9 @@ impl<H: Handler, S: Step<Effect = H::Effect>> Runtime<H, S> {
         Gauges::add(&self.setup.gauges.batches, 1);
         self.note_passed(queue.first(queue.len()), since);
         self.work.search.passed(queue.len());
-        self.air.untold.retain(|told| moves.iter().all(|step| step.partition != told.partition));
-        self.air.untold.extend(moves);
+        self.air.note_taken(&moves);
+        let held = &self.held;
+        self.air.untold.extend(moves.into_iter().filter(|step| held.iter().any(|held| held.place == step.partition)));
         Ok(())
     }
 

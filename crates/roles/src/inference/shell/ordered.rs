@@ -62,8 +62,8 @@ impl LogAround for Ordered {
 struct Lane {
     /// The number that comes next; none until all partitions showed their first.
     next: Option<u64>,
-    /// By number and offset.
-    held: BTreeMap<(u64, u64), LogRecord>,
+    /// By number, partition and offset.
+    held: BTreeMap<(u64, u32, u64), LogRecord>,
     /// Since when everything is read and `next` is not there.
     missing: Option<Instant>,
 }
@@ -143,7 +143,7 @@ impl OrderedMember {
         if lane.next.is_some_and(|next| seq.n < next) && lane.first().is_none_or(|first| first > seq.n) {
             return Some(record);
         }
-        lane.held.insert((seq.n, record.offset), record);
+        lane.held.insert((seq.n, record.partition, record.offset), record);
         None
     }
 
@@ -224,7 +224,7 @@ struct Reading {
 impl Lane {
     /// The lowest number held.
     fn first(&self) -> Option<u64> {
-        self.held.keys().next().map(|(n, _)| *n)
+        self.held.keys().next().map(|(n, ..)| *n)
     }
 
     /// Passes a number that can no longer come.

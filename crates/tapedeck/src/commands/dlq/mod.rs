@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    admin::Admin,
+    admin::{self, Admin},
     cli::{DlqCommand, DlqFilter},
     config::Config,
     show,
@@ -46,7 +46,10 @@ struct Group {
 
 pub(super) fn run(config: &Config, command: &DlqCommand, json: bool) -> anyhow::Result<ExitCode> {
     let admin = match command {
-        DlqCommand::Replay { .. } => Admin::connect_to_write(config)?,
+        DlqCommand::Replay { .. } => {
+            admin::expect_log(config)?;
+            Admin::connect_to_write(config)?
+        }
         _ => Admin::connect_to_read(config)?,
     };
     let done = answer(&admin, command, json);
