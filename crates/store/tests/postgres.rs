@@ -9,7 +9,7 @@ use tapedeck_contracts::events::Severity;
 use tapedeck_store::{
     AlertsQuery, Batch, ExplainedBatch, ExplainedQuery, Explanations, FillsQuery, PostgresConfig, PostgresStore,
     Retention, Store, StoreError,
-    conformance::explained::{batch_of, explained},
+    conformance::explained::{batch_of, explained, the_last_of_a_symbol_outlives_an_upgrade},
     conformance::samples::{START, alert, at, dec, metrics, moved, new_order, row, row_in, rows, sale, trade},
 };
 
@@ -80,6 +80,22 @@ fn a_schema_of_the_first_version_gets_the_new_tables() {
     admin.run("DROP TABLE forensics_symbols");
     let text = refusal(&config);
     assert!(text.contains("there in part") && text.contains("`forensics_symbols`"), "{text}");
+}
+
+#[test]
+fn a_schema_with_one_last_record_of_all_accounts_keeps_it() {
+    let Some(config) = on_postgres() else { return };
+    let downgrade = || {
+        Admin::of(&config).run(
+            "DELETE FROM forensics_symbols s USING forensics_symbols later
+                 WHERE later.chain = s.chain AND later.symbol = s.symbol AND later.chain_index > s.chain_index;
+             ALTER TABLE forensics_symbols DROP CONSTRAINT forensics_symbols_pkey;
+             ALTER TABLE forensics_symbols DROP COLUMN account;
+             ALTER TABLE forensics_symbols ADD CONSTRAINT forensics_symbols_pkey PRIMARY KEY (chain, symbol);
+             UPDATE tapedeck_schema SET version = 3",
+        );
+    };
+    the_last_of_a_symbol_outlives_an_upgrade(&|| open(&config), downgrade);
 }
 
 #[test]

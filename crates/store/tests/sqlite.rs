@@ -16,7 +16,7 @@ use std::{
 use rusqlite::Connection;
 use tapedeck_store::{
     Batch, Explained, ExplainedBatch, Explanations, FillsQuery, SqliteConfig, SqliteStore, Store, StoreError,
-    conformance::explained::{batch_of, explained},
+    conformance::explained::{batch_of, explained, the_last_of_a_symbol_outlives_an_upgrade},
     conformance::samples::{GROUP, TOPIC, moved, reports, row, rows, trade},
 };
 
@@ -151,6 +151,24 @@ fn a_file_of_the_first_version_gets_the_new_tables() {
     assert_eq!(store.fills_of("D1", 9).expect("fills")[0].fill_id, "F1");
     let orders = store.orders_of("D1", 9).expect("orders");
     assert_eq!((orders[0].order_id.as_str(), &orders[0].reason), ("O1", &None));
+}
+
+#[test]
+fn a_file_with_one_last_record_of_all_accounts_keeps_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let downgrade = || {
+        let conn = Connection::open(folder.path().join("store.db")).expect("the file");
+        conn.execute_batch(
+            "CREATE TABLE before (chain INTEGER NOT NULL, symbol INTEGER NOT NULL, seq INTEGER NOT NULL,
+                 PRIMARY KEY (chain, symbol)) STRICT, WITHOUT ROWID;
+             INSERT INTO before SELECT chain, symbol, max(seq) FROM forensics_symbols GROUP BY chain, symbol;
+             DROP TABLE forensics_symbols;
+             ALTER TABLE before RENAME TO forensics_symbols;
+             PRAGMA user_version = 3",
+        )
+        .expect("the third version");
+    };
+    the_last_of_a_symbol_outlives_an_upgrade(&|| open(folder.path()), downgrade);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! Not here: what records say, and how hashes are made: these are made up.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tapedeck_contracts::{
@@ -225,6 +225,23 @@ pub fn heads_and_the_last_record_of_each_symbol_follow_their_chain(open: Open<'_
     assert_eq!(store.last_of_symbols(0).expect("records"), [0, 6, 10, 4, 2, 8].map(explained), "by symbol and account");
     assert_eq!(store.last_of_symbols(1).expect("records"), [3, 1, 7, 5].map(explained));
     assert_eq!(store.last_of_symbols(2).expect("none"), []);
+}
+
+/// What was the last of a symbol is that of its account after an upgrade from the version
+/// that had one for all accounts, to which `downgrade` takes the store.
+pub fn the_last_of_a_symbol_outlives_an_upgrade(open: Open<'_>, downgrade: impl FnOnce()) {
+    let (before, after) = (numbered(0..14), numbered(14..18));
+    keep(&*open(), &before);
+    downgrade();
+    let store = open();
+    let of_symbols: BTreeMap<_, _> = before.rows.iter().map(|row| ((row.chain, &row.symbol), row)).collect();
+    let key = |row: &Explained| (row.chain, row.symbol.clone(), row.account.clone());
+    let mut last: BTreeMap<_, _> = of_symbols.into_values().map(|row| (key(row), row.clone())).collect();
+    let found = || [0, 1].map(|chain| store.last_of_symbols(chain).expect("records")).concat();
+    assert_eq!(found(), last.values().cloned().collect::<Vec<_>>());
+    keep(&*store, &after);
+    last.extend(after.rows.iter().map(|row| (key(row), row.clone())));
+    assert_eq!(found(), last.into_values().collect::<Vec<_>>());
 }
 
 /// A chain is read in its order, from any record on.
