@@ -233,6 +233,50 @@ fn what_a_group_is_told_later_of_a_step_beside_never_moves_it_back() {
     assert_eq!(committed, [GroupOffset { partition: TopicPartition::new(INPUT, 0), next: 2 }]);
 }
 
+/// Works beside, on a store that may be away; counts what was begun.
+struct AwayBeside(Away, Option<(LogEffect, Vec<Move>)>, Arc<AtomicUsize>);
+
+impl Step for AwayBeside {
+    type Effect = LogEffect;
+    fn resume(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Resume>, Failure> {
+        self.0.resume(partitions)
+    }
+    fn perform(&mut self, member: &mut dyn Member, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
+        self.0.perform(member, effect, moves)
+    }
+    fn works_beside(&self) -> bool {
+        true
+    }
+    fn begin(&mut self, effect: LogEffect, moves: &[Move]) -> Result<(), Failure> {
+        self.1 = Some((effect, moves.to_vec()));
+        self.2.fetch_add(1, SeqCst);
+        Ok(())
+    }
+    fn end(&mut self, member: &mut dyn Member) -> Result<(), Failure> {
+        let (effect, moves) = self.1.take().unwrap();
+        self.perform(member, effect, &moves)
+    }
+}
+
+#[test]
+fn after_a_failure_nothing_is_begun_beside_until_a_step_has_passed() {
+    let tape = Tape::new();
+    tape.produce(0, ["a", "b", "c"]);
+    let (away, begun) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let mut setup = tape.setup("one");
+    setup.config.batch_max_records = 1;
+    let step = AwayBeside(Away(tape.step(), Arc::clone(&away)), None, Arc::clone(&begun));
+    let running = Running::start(setup, Counter::default(), step);
+    while running.gauges.retries.load(SeqCst) < 4 {
+        std::thread::yield_now();
+    }
+    assert_eq!(begun.load(SeqCst), 1, "tries are one after the other, each later than the one before");
+    away.store(false, SeqCst);
+    assert_eq!(values(&tape.outputs(3)), ["a", "b", "c"]);
+    running.end().unwrap();
+    assert!(begun.load(SeqCst) > 1, "and then beside again");
+}
+
 #[test]
 fn a_failure_that_passes_is_shown_as_tried_again_and_not_as_blocked() {
     let tape = Tape::new();

@@ -106,15 +106,6 @@ pub(crate) fn count(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(n), if n == 1 { one } else { many })
 }
 
-/// A share of a whole as a percentage, never rounded to what it is not: all or nothing.
-pub(crate) fn percent(share: f64) -> String {
-    match format!("{:.1}", share * 100.0).as_str() {
-        "100.0" if share < 1.0 => "more than 99.9 %".to_owned(),
-        "0.0" if share > 0.0 => "less than 0.1 %".to_owned(),
-        rounded => format!("{rounded} %"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #[test]
@@ -122,12 +113,6 @@ mod tests {
         assert_eq!(super::count(1, "row", "rows"), "1 row");
         assert_eq!(super::count(0, "row", "rows"), "0 rows");
         assert_eq!(super::count(1_200, "row", "rows"), "1,200 rows");
-    }
-
-    #[test]
-    fn what_is_nearly_all_or_nearly_nothing_is_not_told_as_such() {
-        let told = [0.0, 0.0001, 0.5, 0.9999, 1.0].map(super::percent);
-        assert_eq!(told, ["0.0 %", "less than 0.1 %", "50.0 %", "more than 99.9 %", "100.0 %"]);
     }
 
     #[test]

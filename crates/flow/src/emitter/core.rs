@@ -134,8 +134,12 @@ impl Core {
         if self.out.is_some() || !self.spool.is_drained() {
             return None;
         }
+        let waiting = self.ring_bytes();
+        if waiting == 0 {
+            return None;
+        }
         // Room for all at once: a list that grows would copy what it holds each time.
-        let room = usize::try_from(self.ring_bytes()).unwrap_or(usize::MAX).min(config.batch_max_bytes) + SPARE;
+        let room = usize::try_from(waiting).unwrap_or(usize::MAX).min(config.batch_max_bytes) + SPARE;
         let mut frames = Frameset { bytes: Vec::with_capacity(room), heads: Vec::new() };
         let mut ends = Vec::new();
         let count = self.slots.len();

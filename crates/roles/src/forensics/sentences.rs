@@ -251,8 +251,9 @@ fn list(items: &[impl AsRef<str>]) -> String {
     }
 }
 
-/// A probability, never rounded to what it is not: certain or impossible.
-fn percent(probability: f64) -> String {
+/// A probability, or a share of a whole, as a percentage; never rounded to what it is not:
+/// certain or impossible, all or nothing.
+pub fn percent(probability: f64) -> String {
     match format!("{:.1}", probability * 100.0).as_str() {
         "100.0" if probability < 1.0 => "more than 99.9 %".to_owned(),
         "0.0" if probability > 0.0 => "less than 0.1 %".to_owned(),

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tapedeck_roles::forensics::sentences::percent;
 
 use crate::{admin::Admin, cli::ExplainArgs, config::Config, exit, show};
 
@@ -159,7 +160,7 @@ fn lines(answer: &Answer) -> Vec<String> {
     };
     let mut out = vec![
         format!("{} {} {}{account}, {} ({outcome})", answer.action, answer.quantity, answer.symbol, answer.timestamp),
-        format!("decision {}, confidence {}", answer.decision_id, show::percent(answer.confidence)),
+        format!("decision {}, confidence {}", answer.decision_id, percent(answer.confidence)),
         String::new(),
         answer.regime_reasoning.text.clone(),
         answer.strategy_selection.text.clone(),
@@ -174,7 +175,7 @@ fn lines(answer: &Answer) -> Vec<String> {
     });
     out.push(String::new());
     if let Some(signal) = &answer.signal {
-        let sure = signal.confidence.map(|sure| format!(", confidence {}", show::percent(sure))).unwrap_or_default();
+        let sure = signal.confidence.map(|sure| format!(", confidence {}", percent(sure))).unwrap_or_default();
         out.push(format!("signal        {} wanted {}{sure}", signal.strategy_id, signal.action));
     }
     out.push(format!("risk checks   {}", checks.collect::<Vec<_>>().join(", ")));
@@ -252,7 +253,7 @@ fn waterfall(sums: &Sums) -> Vec<String> {
     let p = 1.0 / (1.0 + (-sums.prediction).exp());
     out.push(format!(
         "probability {}; the steps and the prediction are {:.1e} apart",
-        show::percent(p),
+        percent(p),
         sums.additivity_error
     ));
     out

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tapedeck_contracts::events::decision::Outcome;
 use tapedeck_flow::Stop;
-use tapedeck_roles::forensics::re_decide::{Differing, Moved, ReDecided};
+use tapedeck_roles::forensics::{
+    re_decide::{Differing, Moved, ReDecided},
+    sentences::percent,
+};
 
 use super::stop_on_signals;
 use crate::{admin::Admin, cli::ReplayArgs, config::Config, exit, show};
@@ -136,7 +139,7 @@ fn keep(kept: &mut Vec<Differing>, more: &mut Vec<Differing>, top: usize) {
 }
 
 fn tell(all: &ReDecided, args: &ReplayArgs, say: fn(&str)) {
-    let count = |n: u64| format!("{} ({})", show::thousands(n), show::percent(n as f64 / all.decisions as f64));
+    let count = |n: u64| format!("{} ({})", show::thousands(n), percent(n as f64 / all.decisions as f64));
     let models: Vec<String> = args.past.model.iter().map(|(name, version)| format!("{name} {version}")).collect();
     say(&format!(
         "{}, decided again by {}, band {}",
@@ -216,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_differ_are_never_told_as_the_same() {
+    fn numbers_that_differ_are_told_with_as_many_digits_as_show_it() {
         let told = |one, other| apart(one, other);
         assert_eq!(told(0.5, -0.25), ("+0.5000".to_owned(), "-0.2500".to_owned()));
         assert_eq!(told(-0.033_11, -0.033_14), ("-0.03311".to_owned(), "-0.03314".to_owned()));
