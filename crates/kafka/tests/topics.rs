@@ -106,7 +106,7 @@ fn more_copies_than_brokers_are_refused_and_nothing_is_made() {
     let Some(bootstrap) = testbed::kafka() else { return };
     let log = KafkaLog::connect(&KafkaConfig { replication: "2".into(), ..config(bootstrap) }).unwrap();
     for text in [fatal(log.create_topics(&[topic("copied", 1)])), fatal(log.wanted_replication())] {
-        assert!(text.contains("kafka.replication is 2") && text.contains("1 brokers"), "{text}");
+        assert!(text.contains("kafka.replication is 2") && text.contains("has 1 broker that is up"), "{text}");
     }
     assert!(found(&log, "copied").is_none());
 }

@@ -21,8 +21,8 @@ use crate::{
     stage::{LONG, TOPIC, numbers, read_all, record, small, topic, values, without_repeats},
 };
 
-/// What a child emits at most: several rings full.
-const MOST: u64 = 3_000;
+/// What a child emits at most: many rings full, of records of some 80 bytes.
+const MOST: u64 = 9_000;
 
 /// Runs this test program again, in the folder, as the child below.
 fn child(dir: &Path, from: u64, boundary: &str, nth: u64) -> Child {
@@ -54,10 +54,17 @@ fn the_child_emits_until_it_is_killed() {
     let (log, emitter) = open(Path::new("."), boundaries);
     let mut producer = emitter.producer().unwrap();
     for n in from..from + MOST {
-        // The log is away half of the time, so that all of the ways are gone; but
+        // The log is away half of the time, so that all of the ways are gone. All goes by the
+        // spool while it is away for good, and much is to be caught up with after half of all;
         // what goes straight to it takes a log that is well.
-        if n % 200 == 0 && boundary != Some(Boundary::Append) {
-            log.set(if n % 400 == 0 { Mood::Down } else { Mood::Well });
+        let is_away = match boundary {
+            Some(Boundary::Append) => false,
+            Some(Boundary::SpoolWrite) => true,
+            Some(Boundary::CatchUp) => n - from < MOST / 2,
+            _ => n % 400 < 200,
+        };
+        if n % 100 == 0 || n == from {
+            log.set(if is_away { Mood::Down } else { Mood::Well });
         }
         if n % 200 == 100 && boundary == Some(Boundary::Append) {
             assert!(producer.wait_durable(Ticket(n - from), LONG));
