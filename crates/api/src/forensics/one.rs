@@ -63,13 +63,8 @@ pub(crate) async fn explanation(
         return Err(Problem::bad("decision_id", format!("longer than {MAX_ID_BYTES} bytes")));
     }
     let id = decision_id.clone();
-    let ask = |id: String| {
-        app.explain(move |explains, store| match explains.explanation(store, &id, top)? {
-            // A UUID is the same in capitals; other ids are not.
-            None => small(&id).map_or(Ok(None), |id| explains.explanation(store, &id, top)),
-            found => Ok(found),
-        })
-    };
+    let ask =
+        |id: String| app.explain(move |explains, store| in_either_case(&id, |id| explains.explanation(store, id, top)));
     if let Some(answer) = ask(id.clone()).await? {
         return Ok(json(&answer));
     }
@@ -89,8 +84,20 @@ pub(crate) async fn explanation(
     answer.map(|answer| json(&answer)).ok_or_else(missing)
 }
 
+/// What is asked of a decision by its id, asked again without capitals where it is not
+/// there: a UUID is the same in capitals; other ids are not.
+///
+/// # Errors
+/// Those of the question.
+pub(super) fn in_either_case<T, E>(id: &str, ask: impl Fn(&str) -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+    match ask(id)? {
+        None => small(id).map_or(Ok(None), |id| ask(&id)),
+        found => Ok(found),
+    }
+}
+
 /// A UUID with capitals, without them; none of any other id.
-pub(super) fn small(id: &str) -> Option<String> {
+fn small(id: &str) -> Option<String> {
     let uuid = Uuid::try_parse(id).ok()?.hyphenated().to_string();
     (uuid != id && id.eq_ignore_ascii_case(&uuid)).then_some(uuid)
 }

@@ -8,7 +8,7 @@ use axum::{body::Body, extract::State, http::HeaderMap, response::Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::one::small;
+use super::one::in_either_case;
 use crate::{
     app::App,
     events::body::{self, Media},
@@ -44,11 +44,7 @@ pub(crate) async fn what_if(
     let asked: WhatIfBody = body::parse(&body::read(request, app.api.body_limit_bytes).await?)?;
     let id = asked.decision_id.clone();
     let answer = app.explain(move |explains, store| {
-        let ask = |id: &str| explains.what_if(store, id, &asked.features);
-        match ask(&asked.decision_id)? {
-            None => small(&asked.decision_id).map_or(Ok(None), |id| ask(&id)),
-            found => Ok(found),
-        }
+        in_either_case(&asked.decision_id, |id| explains.what_if(store, id, &asked.features))
     });
     let answer = answer.await?;
     let answer = answer.ok_or_else(|| Problem::not_found(format!("there is no explanation of a decision `{id}`")))?;
